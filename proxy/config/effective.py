@@ -26,6 +26,7 @@ NEEDS_RESTART = (
     "admin.listen",
     "data_dir",
     "log.format",
+    "pages.team",
     "timezone",
     "currency",
     "timeouts.header_s",

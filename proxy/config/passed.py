@@ -38,7 +38,7 @@ def check(settings: Settings, problem: Problem) -> None:
                     "expected whole segments of plain characters, such as /v1/files or /v1/files*",
                 )
             continue
-        own = _own(pattern)
+        own = _own(settings, pattern)
         if own is not None:
             problem(
                 f"{path}.path", f"covers {own}, which the proxy serves itself; name the paths below"
@@ -71,9 +71,10 @@ def warnings(settings: Settings) -> Iterator[str]:
         )
 
 
-def _own(pattern: PathPattern) -> str | None:
+def _own(settings: Settings, pattern: PathPattern) -> str | None:
     """The first path of the proxy's own that the pattern covers."""
-    for path in (*BY_ENDPOINT, MODELS, f"{MODELS}/x", "/v1/usage", "/v1/usage/records/x"):
+    pages: tuple[str, ...] = ("/ui", "/ui/x") if settings.pages.team else ()
+    for path in (*BY_ENDPOINT, MODELS, f"{MODELS}/x", "/v1/usage", "/v1/usage/records/x", *pages):
         parts = segments(path)
         if parts is not None and pattern.rest(parts) is not None:
             return path.removesuffix("/x")

@@ -208,6 +208,12 @@ class Connection(RequestHandler):
     def lost(self) -> bool:
         return self.transport is None or self.transport.is_closing()
 
+    @property
+    def peer(self) -> str | None:
+        """The address that the connection comes from; None where it has none."""
+        name = None if self.transport is None else self.transport.get_extra_info("peername")
+        return str(name[0]) if isinstance(name, tuple) and name else None
+
     def serve(self, client: Client | None) -> None:
         """Tells `client` from now on when the peer leaves or reads again; None: nobody asks."""
         self.client = client

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Protocol
 
 from proxy.core.dialects.contract import Dialect, KeptPath
 from proxy.core.dialects.registry import BY_ENDPOINT, kept_at, spoken_by
 from proxy.core.errors import ProxyError, unavailable
 from proxy.core.http.headers import CREDENTIALS, first
 from proxy.core.http.health import Health
-from proxy.core.http.unserved import asked, family, unknown_path
+from proxy.core.http.unserved import asked, unknown_path
 from proxy.core.ids import uuid7
 from proxy.core.limits.rules import Rules
 from proxy.core.model_names import MODELS, model_of_path
@@ -31,6 +32,7 @@ from proxy.dataplane.known_caller import KnownCaller
 from proxy.dataplane.passed import Found
 from proxy.dataplane.request_body import BodyMemory, encoding_of
 from proxy.dataplane.request_log import refusal_line
+from proxy.dataplane.routes import HEALTH, allow, canonical, is_page, route_label
 from proxy.dataplane.services import Services
 from proxy.dataplane.snapshot import Snapshot
 from proxy.tenants.ring import KeyRefused, Tenant
@@ -42,13 +44,20 @@ IDS_AT_ONCE = 256
 class Gateway:
     """Handles one request at a time of each connection."""
 
-    def __init__(self, services: Services, snapshot: Snapshot, health: Health) -> None:
+    def __init__(
+        self,
+        services: Services,
+        snapshot: Snapshot,
+        health: Health,
+        pages: Callable[[Services, OwnUsage], Pages] | None = None,
+    ) -> None:
         self.snapshot = snapshot
         self._services = services
         self._health = health
         self._models = Models(services)
         self._admission = Admission(services, self._rules)
         self._own_usage = OwnUsage(services)
+        self._pages = None if pages is None else pages(services, self._own_usage)
         self._noise = _Noise()
         self._passthrough = PassedRequests(services, self._admission, self._rules)
         self._kept_requests = KeptRequests(services, self._admission, self._rules)
@@ -68,8 +77,9 @@ class Gateway:
         else:
             known = None
             path = request.target.partition("?")[0]
-            route = path if path in ("/healthz", "/readyz") else _canonical(path)
-            label = _route_label(route, path)
+            as_it_is = path in HEALTH or (self._pages is not None and is_page(path))
+            route = path if as_it_is else canonical(path)
+            label = route_label(route, path)
             caller = Caller(
                 self.snapshot, route, BY_ENDPOINT.get(route) or spoken_by(request.headers)
             )
@@ -88,10 +98,13 @@ class Gateway:
             self._services.metrics.http(label, status if status is not None else 499)
 
     async def _route(self, request: Request, path: str, route: str, caller: Caller) -> None:
+        if self._pages is not None and is_page(route):
+            await self._page(request, caller, self._pages)
+            return
         if self.snapshot.origins and answer_page(request, self.snapshot.origins):
             return
-        if route in ("/healthz", "/readyz"):
-            _allow(request, "GET", "HEAD")
+        if route in HEALTH:
+            allow(request, "GET", "HEAD")
             status, body = self._health.answer(route)
             request.connection.answer(
                 request, status, [(b"Content-Type", b"application/json")], body
@@ -100,20 +113,20 @@ class Gateway:
         self._services.via.refuse_own(request.headers)
         if route in BY_ENDPOINT:
             _refuse_upgrade(request)
-            _allow(request, "POST")
+            allow(request, "POST")
             tenant = self._admit(request, caller)
             await self._exchange(request, caller, tenant)
         elif (kept := kept_at(route)) is not None:
             await self._kept(request, caller, kept)
         elif route == MODELS or model_of_path(route) is not None:
-            _allow(request, "GET")
+            allow(request, "GET")
             tenant = self._admit(request, caller)
             with self._services.inflight:
                 await self._models.answer(
                     request, caller.snapshot, tenant, route, caller.id, caller.dialect
                 )
         elif route in USAGE_ROUTES or route.startswith(RECORDS):
-            _allow(request, "GET")
+            allow(request, "GET")
             tenant = self._admit(request, caller)
             await self._own_usage.answer(request, caller.snapshot, tenant, route, caller.id)
         elif (found := caller.snapshot.passed.find(request.method, path)) is not None:
@@ -123,6 +136,18 @@ class Gateway:
             # So that the log and `limit refusals` say who asked; without a credential nobody did.
             self._identify(request, caller)
             raise unknown_path(request.method, request.target)
+
+    async def _page(self, request: Request, caller: Caller, pages: Pages) -> None:
+        """A page in a browser. Refusals are pages too, and counted like others."""
+        try:
+            self._refuse_all(caller)
+            await pages.answer(request, caller.snapshot)
+        except ProxyError as error:
+            if isinstance(error, KeyRefused):
+                now_ms = self._services.now_ms()
+                caller.identified(error.tenant, uuid7(now_ms, self._noise.take()), now_ms)
+            pages.refuse(request, error, caller.snapshot)
+            self._count_refusal(request, caller, error)
 
     def _identify(self, request: Request, caller: Caller) -> None:
         """Who asks, if the request says so. Raises 401 or 400 for a credential that is none of
@@ -164,7 +189,7 @@ class Gateway:
         """An answer that its vendor keeps: read, cancelled or deleted."""
         dialect, kept = found
         caller.asks(dialect, kept.endpoint)
-        _allow(request, *kept.methods)
+        allow(request, *kept.methods)
         tenant = self._admit(request, caller)
         await self._exchange(request, caller, tenant, kept)
 
@@ -292,6 +317,10 @@ class Gateway:
         request.connection.refuse(request, error, headers, caller.dialect)
         if caller.exchange is not None and caller.exchange.booked:
             return  # it reached an upstream, so it has a record and a log line of its own
+        self._count_refusal(request, caller, error)
+
+    def _count_refusal(self, request: Request, caller: Caller, error: ProxyError) -> None:
+        tenant = caller.tenant
         team, key_id = (None, None) if tenant is None else (tenant.team, tenant.key_id)
         if tenant is not None:
             self._services.recorder.refused(
@@ -324,6 +353,13 @@ class Gateway:
         )
 
 
+class Pages(Protocol):
+    """The pages in a browser, which are loaded only where the config has them."""
+
+    async def answer(self, request: Request, snapshot: Snapshot) -> None: ...
+    def refuse(self, request: Request, error: ProxyError, snapshot: Snapshot) -> None: ...
+
+
 class _Noise:
     """Random bytes for ids, fetched from the system for many at once: a call for each request costs
     more than all else of its id."""
@@ -354,33 +390,4 @@ def _refuse_upgrade(request: Request) -> None:
             message,
             headers=(("Upgrade", "websocket"),),
             close=True,
-        )
-
-
-def _canonical(path: str) -> str:
-    """The path with its /v1, which clients may leave out. Compared byte for byte: what is encoded
-    or dotted is simply unknown."""
-    return path if path.startswith("/v1/") else f"/v1{path}"
-
-
-def _route_label(route: str, path: str) -> str:
-    """A metric label from a bounded set."""
-    if route in BY_ENDPOINT or route in (MODELS, *USAGE_ROUTES, "/healthz", "/readyz"):
-        return route
-    if route.startswith(RECORDS):
-        return f"{RECORDS}{{id}}"
-    if (kept := kept_at(route)) is not None:
-        return kept[1].endpoint
-    return family(path) if model_of_path(route) is None else f"{MODELS}/{{id}}"
-
-
-def _allow(request: Request, *methods: str) -> None:
-    if request.method not in methods:
-        message = f"{request.method[:20]} is not offered here; use {' or '.join(methods)}."
-        raise ProxyError(
-            405,
-            "invalid_request_error",
-            "method_not_allowed",
-            message,
-            headers=(("Allow", ", ".join(methods)),),
         )

@@ -39,7 +39,7 @@ from proxy.server.notices import NoticeWatch
 from proxy.server.past_use import keep_counted
 from proxy.server.readiness import Readiness
 from proxy.server.reload import Reloads, describe, tell_faults
-from proxy.server.startup import StartError, compiled, count_what_was_used, opened
+from proxy.server.startup import StartError, compiled, count_what_was_used, opened, pages_of
 from proxy.server.stop import Stop
 from proxy.server.tasks import Tasks
 from proxy.server.tenancy import Tenancy
@@ -149,7 +149,7 @@ class Server:
             tell_faults(services.directory)
             readiness = Readiness(services.journal)
             health = Health(readiness.code)
-            gateway = Gateway(services, snapshot, health)
+            gateway = Gateway(services, snapshot, health, pages_of(settings))
             listener = Listener(gateway, snapshot.settings.timeouts)
             acceptor = acceptor_of(snapshot.settings, listener, close)
             history = await begin_history(loaded, services)

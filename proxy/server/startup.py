@@ -13,6 +13,7 @@ import secrets
 import shutil
 import time
 from collections.abc import Awaitable, Callable
+from importlib import import_module
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -32,6 +33,8 @@ from proxy.dataplane.counting.calibration import FILE as CALIBRATION_FILE
 from proxy.dataplane.counting.calibration import Calibration
 from proxy.dataplane.counting.counter import TokenCounter
 from proxy.dataplane.counting.vocabulary import Vocabularies
+from proxy.dataplane.endpoints.usage import OwnUsage
+from proxy.dataplane.gateway import Pages
 from proxy.dataplane.services import Services
 from proxy.dataplane.snapshot import Snapshot
 from proxy.dataplane.upstream.pools import Pools
@@ -157,6 +160,23 @@ async def assemble(
     )
     close.callback(services.large_bodies.close)
     return services
+
+
+def pages_of(settings: Settings) -> Callable[[Services, OwnUsage], Pages] | None:
+    """What makes the pages in a browser; None where they are off.
+
+    They are imported by their name: a tenth of a second that no other process spends.
+    """
+    if not settings.pages.team:
+        return None
+    key = (settings.data_dir / settings.ledger.key_file).read_bytes()
+    module = import_module("proxy.dataplane.pages.team_pages")
+
+    def made(services: Services, own_usage: OwnUsage) -> Pages:
+        pages: Pages = module.TeamPages(services, own_usage, key)
+        return pages
+
+    return made
 
 
 def shared_options(settings: Settings, writer: str) -> SharedOptions:

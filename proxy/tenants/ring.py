@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import datetime
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
@@ -121,12 +121,8 @@ class KeyRing:
                 " Put the key you were given into the header `Authorization: Bearer <key>`.",
             )
         digest = hashlib.sha256(credential).digest()
-        tenant = self._tenants.get(digest)
+        tenant = self.known(digest, now_ms)
         if tenant is not None:
-            if tenant.closed is not None or (
-                tenant.expires_at_ms is not None and now_ms >= tenant.expires_at_ms
-            ):
-                raise self._refused(tenant)
             return (
                 msgspec.structs.replace(tenant, ours=True)
                 if forward and credential.startswith(PREFIX.encode())
@@ -143,6 +139,23 @@ class KeyRing:
         elif forward:
             return Tenant(key_id=f"{FORWARDED}{digest.hex()[:16]}", forwarded=True)
         raise unknown_key(self._support)
+
+    def known(self, digest: bytes, now_ms: int) -> Tenant | None:
+        """The tenant of the secret with this SHA-256; None for a secret that no key has.
+
+        Raises KeyRefused where the key, or this secret of it, is not let through any more.
+        """
+        tenant = self._tenants.get(digest)
+        if tenant is not None and (
+            tenant.closed is not None
+            or (tenant.expires_at_ms is not None and now_ms >= tenant.expires_at_ms)
+        ):
+            raise self._refused(tenant)
+        return tenant
+
+    def digests_of(self, name: str) -> Sequence[bytes]:
+        """The SHA-256 of each secret that this key has or had; empty for an unknown key."""
+        return self._digests.get(name, ())
 
     def refusal_of(self, name: str, now_ms: int | None = None) -> ProxyError | None:
         """What a key is told that is not let through any more, whatever its secret; None: it is.

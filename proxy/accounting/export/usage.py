@@ -66,16 +66,16 @@ def totals(rows: Sequence[UsageRow], by: Sequence[str]) -> list[UsageRow]:
     ]
 
 
-def as_csv(rows: Sequence[UsageRow], by: Sequence[str]) -> bytes:
-    """One line a row under a head, in UTF-8.
+def as_csv(rows: Sequence[UsageRow], by: Sequence[str], columns: Sequence[str] = COLUMNS) -> bytes:
+    """One line a row under a head, in UTF-8, with these of COLUMNS.
 
     An unknown value is an empty field. No cell is a formula.
     """
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(map(harmless, (*by, *COLUMNS)))
+    writer.writerow(map(harmless, (*by, *columns)))
     writer.writerows(
-        [_cell(name, row) for name in (*by, *COLUMNS)] for row in with_totals(rows, by)
+        [_cell(name, row) for name in (*by, *columns)] for row in with_totals(rows, by)
     )
     return out.getvalue().encode()
 

@@ -45,6 +45,7 @@ from proxy.config.settings.process import (
     LogSettings,
     MetricsSettings,
     ModelsSettings,
+    PagesSettings,
     QuotaSettings,
     TimeoutSettings,
 )
@@ -71,6 +72,7 @@ __all__ = [
     "MetricsSettings",
     "ModelsSettings",
     "NotifySettings",
+    "PagesSettings",
     "Passthrough",
     "Price",
     "PrivacySettings",
@@ -137,6 +139,7 @@ class Settings(Block, frozen=True, kw_only=True):
         tuple[Passthrough, ...], about("other paths to relay; all else is 404")
     ] = ()
     cors: Annotated[CorsSettings, about("browsers")] = CorsSettings()
+    pages: Annotated[PagesSettings, about("pages in a browser")] = PagesSettings()
     models: Annotated[ModelsSettings, about("GET /v1/models")] = ModelsSettings()
     prices: Annotated[
         tuple[Price, ...],

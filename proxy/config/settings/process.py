@@ -212,6 +212,18 @@ class CorsSettings(Block, frozen=True, kw_only=True):
     ] = ()
 
 
+class PagesSettings(Block, frozen=True, kw_only=True):
+    """Pages in a browser."""
+
+    team: Annotated[
+        bool,
+        about("/ui at the callers' address: what a key or its team may still use, and has used"),
+    ] = False
+    costs: Annotated[
+        bool, about("these pages show costs and prices too; by default charges alone")
+    ] = False
+
+
 class ModelsSettings(Block, frozen=True, kw_only=True):
     """The list of models."""
 

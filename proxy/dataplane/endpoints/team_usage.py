@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Final
 from urllib.parse import parse_qsl
 
@@ -22,7 +22,8 @@ from proxy.core.http.parameters import read_parameters
 from proxy.core.limits.limit import Limit
 from proxy.core.managed import TenantKind
 from proxy.core.records.canonical import COLUMNS, record_from
-from proxy.dataplane.endpoints.own_records import as_shown
+from proxy.dataplane.endpoints.own_records import as_shown, may_read
+from proxy.dataplane.endpoints.sums import Sums
 from proxy.dataplane.endpoints.turns import Turns
 from proxy.dataplane.services import Services
 from proxy.dataplane.snapshot import Snapshot
@@ -42,8 +43,7 @@ SCANNED_MAX: Final = 20_000  # records that are looked at for one page
 PAGES_AT_ONCE: Final = 3  # each takes one of the threads that all share
 _KEY, _TEAM, _SEQ = COLUMNS.index("key_id"), COLUMNS.index("team"), COLUMNS.index("seq")
 
-Since = Callable[[Snapshot, tuple[str, ...], int], Awaitable[list[UsageRow]]]
-Sums = Callable[[Sequence[UsageRow]], list[dict[str, object]]]
+Shown = Callable[[Sequence[UsageRow]], list[dict[str, object]]]
 
 
 class RangeAsked(msgspec.Struct, frozen=True, rename={"from_": "from"}):
@@ -74,16 +74,16 @@ class NothingAsked(msgspec.Struct, frozen=True):
 
 
 class TeamUsage:
-    """Answers these routes. `since` gives sums of the book, `sums` shows some of them.
+    """Answers these routes. `sums` are those of the book, `shown` makes an answer of some.
 
     Each key reads one page of records at a time, and few do at once, so that no caller can keep the
     ledger busy or others waiting.
     """
 
-    def __init__(self, services: Services, since: Since, sums: Sums) -> None:
+    def __init__(self, services: Services, sums: Sums, shown: Shown) -> None:
         self._services = services
-        self._since = since
         self._sums = sums
+        self._shown = shown
         self._turns = Turns(PAGES_AT_ONCE)
         self._cursors = Cursors(os.urandom(32))  # a cursor is good until the process ends
 
@@ -111,7 +111,7 @@ class TeamUsage:
             "timezone": str(snapshot.zone),
             "limits": await self._states(snapshot, limits),
             "recent": {
-                name: self._sums([row for row in rows if row["team"] == team])
+                name: self._shown([row for row in rows if row["team"] == team])
                 for name, rows in (await self._recent(snapshot)).items()
             },
         }
@@ -138,7 +138,7 @@ class TeamUsage:
                     "expires": told.expires,
                     "limits": await self._states(snapshot, limits),
                     "recent": {
-                        when: self._sums(
+                        when: self._shown(
                             [
                                 row
                                 for row in rows
@@ -174,7 +174,7 @@ class TeamUsage:
             last = after
             for part in reader.pages(stretch):
                 for row in part.rows:
-                    if _may_read(tenant, row[_KEY], row[_TEAM]):
+                    if may_read(tenant, row[_KEY], row[_TEAM]):
                         if len(shown) == asked.limit:
                             return shown, last
                         shown.append(_as_shown(row))
@@ -198,7 +198,7 @@ class TeamUsage:
             return [
                 row
                 for row in self._services.reader.refusals(*bounds)
-                if _may_read(tenant, row.key_id, row.team)
+                if may_read(tenant, row.key_id, row.team)
             ]
 
         async with self._turns.of(tenant.key_id):
@@ -236,8 +236,8 @@ class TeamUsage:
     async def _recent(self, snapshot: Snapshot) -> dict[str, list[UsageRow]]:
         now_ms = self._services.now_ms()
         return {
-            name: await self._since(
-                snapshot, ("team", "key"), window(per, now_ms, snapshot.zone).start_ms
+            name: await self._sums.of(
+                ("team", "key"), snapshot.zone, window(per, now_ms, snapshot.zone).start_ms
             )
             for name, per in (("today", Per.DAY), ("month", Per.MONTH))
         }
@@ -258,12 +258,6 @@ def _led(tenant: Tenant) -> str:
             " `role: lead` may read its team's.",
         )
     return tenant.team
-
-
-def _may_read(tenant: Tenant, key_id: object, team: object) -> bool:
-    """Whether a record or refusal is its own, or was its team's where it leads one."""
-    own_team = team is not None and team == tenant.team
-    return key_id == tenant.key_id or (tenant.lead and own_team)
 
 
 def _added(before: RefusalSum | None, row: RefusalSum) -> RefusalSum:

@@ -7,20 +7,19 @@ upstream are not listed.
 
 from __future__ import annotations
 
-import asyncio
-import re
-from collections.abc import Mapping, Sequence
-from time import monotonic
-from typing import Final, TypeAlias
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
 
 import msgspec
 
 from proxy.core.calendar import Per, window
-from proxy.core.errors import ProxyError, unavailable
+from proxy.core.errors import unavailable
 from proxy.core.limits.language import show, show_money
 from proxy.dataplane.connection import Request
 from proxy.dataplane.endpoints import team_usage
-from proxy.dataplane.endpoints.own_records import as_shown
+from proxy.dataplane.endpoints.own_records import as_shown, own_record
+from proxy.dataplane.endpoints.sums import Sums
 from proxy.dataplane.services import Services
 from proxy.dataplane.snapshot import Snapshot
 from proxy.ledger import LedgerError, LedgerUnavailable
@@ -31,9 +30,6 @@ from proxy.tenants.ring import Tenant
 
 RECORDS: Final = "/v1/usage/records/"
 USAGE_ROUTES: Final = ("/v1/usage", *team_usage.ROUTES)
-BELIEVED_S: Final = 5.0  # how long sums from the ledger are given out again
-_Sum: TypeAlias = tuple[tuple[str, ...], int]  # by what, and since when
-_ID = re.compile(r"[0-9a-f-]{36}")
 _SUMS: Final = (
     "requests",
     "input_tokens",
@@ -49,43 +45,34 @@ _SUMS: Final = (
 
 
 class OwnUsage:
-    """Answers /v1/usage.
-
-    It remembers the sums of all keys for a few seconds, so that no caller can keep the ledger busy.
-    """
+    """Answers /v1/usage. `sums` are those of the book, which the pages in a browser read too."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
-        self._sums: dict[_Sum, tuple[float, asyncio.Task[list[UsageRow]]]] = {}
-        self._team = team_usage.TeamUsage(services, self._since, _shown)
+        self.sums = Sums(services.reader)
+        self._team = team_usage.TeamUsage(services, self.sums, _shown)
 
     async def answer(
         self, request: Request, snapshot: Snapshot, tenant: Tenant, route: str, request_id: str
     ) -> None:
         """Writes the answer, or raises ProxyError 400, 403, 404 or 503."""
-        try:
-            body: Mapping[str, object]
-            if route in team_usage.ROUTES:
-                query = request.target.partition("?")[2]
-                body = await self._team.answer(snapshot, tenant, route, query)
-            elif route.startswith(RECORDS):
-                body = await self._record(tenant, route.removeprefix(RECORDS))
-            else:
-                body = await self._usage(snapshot, tenant)
-        except (LedgerUnavailable, LedgerError) as error:
-            raise unavailable(
-                "ledger_unavailable", f"The ledger cannot be read now ({error}). Try again shortly."
-            ) from error
-        except QuotaUnavailable as error:
-            raise unavailable(
-                "quota_unavailable",
-                f"The running counts cannot be read now ({error}). Try again shortly.",
-            ) from error
+        body = await self.told(snapshot, tenant, route, request.target.partition("?")[2])
         headers = [
             (b"Content-Type", b"application/json"),
             (b"x-tollkeeper-id", request_id.encode()),
         ]
         request.connection.answer(request, 200, headers, msgspec.json.encode(body))
+
+    async def told(
+        self, snapshot: Snapshot, tenant: Tenant, route: str, query: str
+    ) -> Mapping[str, Any]:
+        """The body of an answer. Raises ProxyError 400, 403, 404 or 503."""
+        with readable():
+            if route in team_usage.ROUTES:
+                return await self._team.answer(snapshot, tenant, route, query)
+            if route.startswith(RECORDS):
+                return await self._record(tenant, route.removeprefix(RECORDS))
+            return await self._usage(snapshot, tenant)
 
     async def _usage(self, snapshot: Snapshot, tenant: Tenant) -> dict[str, object]:
         now_ms = self._services.now_ms()
@@ -108,47 +95,30 @@ class OwnUsage:
                 if limit.dimension is not None
             ],
             "recent": {
-                "today": _own(await self._since(snapshot, ("key",), day_ms), tenant),
-                "month": _own(await self._since(snapshot, ("key",), month_ms), tenant),
+                "today": _own(await self.sums.of(("key",), snapshot.zone, day_ms), tenant),
+                "month": _own(await self.sums.of(("key",), snapshot.zone, month_ms), tenant),
             },
         }
 
-    async def _since(self, snapshot: Snapshot, by: tuple[str, ...], from_ms: int) -> list[UsageRow]:
-        """Sums since then; each question once at a time, and its answer for a few seconds."""
-        known = self._sums.get((by, from_ms))
-        if (
-            known is None
-            or monotonic() - known[0] > BELIEVED_S
-            or (known[1].done() and known[1].exception() is not None)
-        ):
-            known = (
-                monotonic(),
-                asyncio.create_task(
-                    asyncio.to_thread(self._services.reader.usage, by, from_ms, None, snapshot.zone)
-                ),
-            )
-            self._sums = {
-                question: sums
-                for question, sums in self._sums.items()
-                if monotonic() - sums[0] <= BELIEVED_S
-            }
-            self._sums[by, from_ms] = known
-        return await asyncio.shield(known[1])
-
     async def _record(self, tenant: Tenant, id: str) -> dict[str, object]:
-        entry = (
-            await asyncio.to_thread(self._services.reader.record, id) if _ID.fullmatch(id) else None
-        )
-        if entry is None or not (
-            entry.record.key_id == tenant.key_id
-            or (tenant.lead and entry.record.team == tenant.team)
-        ):
-            message = (
-                "This key has no record of that id. A record is there a moment after its answer"
-                " has ended; the id is in the answer's x-tollkeeper-id."
-            )
-            raise ProxyError(404, "invalid_request_error", "record_not_found", message)
+        entry = await own_record(self._services.reader, tenant, id)
         return as_shown(entry.record, entry.booked_at_ms)
+
+
+@contextlib.contextmanager
+def readable() -> Iterator[None]:
+    """Makes a ledger or quota that cannot be read now a ProxyError 503."""
+    try:
+        yield
+    except (LedgerUnavailable, LedgerError) as error:
+        raise unavailable(
+            "ledger_unavailable", f"The ledger cannot be read now ({error}). Try again shortly."
+        ) from error
+    except QuotaUnavailable as error:
+        raise unavailable(
+            "quota_unavailable",
+            f"The running counts cannot be read now ({error}). Try again shortly.",
+        ) from error
 
 
 def _own(rows: Sequence[UsageRow], tenant: Tenant) -> list[dict[str, object]]:

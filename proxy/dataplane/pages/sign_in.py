@@ -1,0 +1,153 @@
+"""Who looks at a page: a cookie that stands for a key, and a bound on wrong keys.
+
+Nothing is kept of a sign-in. The cookie names the key and proves that its secret was known. It is
+looked at with each request, so it ends with that secret.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import ipaddress
+import secrets
+from typing import Final
+
+from proxy.core.errors import ProxyError
+from proxy.tenants.ring import KeyRing, Tenant
+
+COOKIE: Final = "tollkeeper_ui"
+FORM_COOKIE: Final = "tollkeeper_ui_form"
+LASTS_S: Final = 3600
+_NONCE_BYTES: Final = 16
+_PARTS: Final = 3
+
+FAILURES_MAX: Final = 10  # wrong keys from one address within
+FAILURES_S: Final = 60
+ADDRESSES_MAX: Final = 10_000  # that have a count of their own; all further ones share one
+
+
+class SignIn:
+    """Makes and reads cookies and the tokens of forms. `key` signs both."""
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+
+    def cookie(self, tenant: Tenant, credential: bytes, now_ms: int) -> str:
+        """The cookie of a key that was proved by this secret."""
+        digest = hashlib.sha256(credential).digest()
+        name = tenant.key_id.encode()
+        until_s = now_ms // 1000 + LASTS_S
+        return f"{until_s}.{_text(name)}.{_text(self._proof(digest, name, until_s))}"
+
+    def tenant(self, cookie: str, keys: KeyRing, now_ms: int) -> Tenant | None:
+        """Whom the cookie stands for now; None for one that is over, or not ours.
+
+        Raises KeyRefused where its key, or the secret that it was made with, has ended.
+        """
+        parts = cookie.split(".")
+        if len(parts) != _PARTS or not (parts[0].isascii() and parts[0].isdecimal()):
+            return None
+        name, proof = _bytes(parts[1]), _bytes(parts[2])
+        if name is None or proof is None or len(parts[0]) > 12:
+            return None
+        until_s = int(parts[0])
+        if not now_ms < until_s * 1000 <= now_ms + LASTS_S * 1000:
+            return None
+        for digest in keys.digests_of(name.decode("utf-8", "replace")):
+            if hmac.compare_digest(proof, self._proof(digest, name, until_s)):
+                return keys.known(digest, now_ms)
+        return None
+
+    def nonce(self) -> str:
+        """What the form of a browser that is not signed in is tied to, as a cookie."""
+        return secrets.token_urlsafe(_NONCE_BYTES)
+
+    def token(self, cookie: str) -> str:
+        """The token of a form of the browser that has this cookie."""
+        return _text(hmac.digest(self._key, b"form:" + cookie.encode(), "sha256"))
+
+    def check_token(self, cookie: str | None, given: str | None) -> None:
+        """Raises ProxyError 403 unless the form was made for this browser."""
+        if cookie and given and hmac.compare_digest(self.token(cookie).encode(), given.encode()):
+            return
+        message = (
+            "This form is not one that was made for your browser, or it is too old; nothing was"
+            " done. Open the page again. If it happens each time, let the browser take cookies from"
+            " this site."
+        )
+        raise ProxyError(403, "invalid_request_error", "form_not_current", message)
+
+    def _proof(self, digest: bytes, name: bytes, until_s: int) -> bytes:
+        said = b"sign-in:" + digest + until_s.to_bytes(8) + name
+        return hmac.digest(self._key, said, "sha256")
+
+
+class WrongKeys:
+    """How many wrong keys came from each address in this minute.
+
+    Right ones do not count. Browsers behind one server in front of us share its address.
+    """
+
+    def __init__(self) -> None:
+        self._minute = 0
+        self._counts: dict[str, int] = {}
+
+    def check(self, address: str | None, now_ms: int) -> None:
+        """Raises ProxyError 429 where there were too many."""
+        self._turn(now_ms)
+        if self._counts.get(self._place(address), 0) < FAILURES_MAX:
+            return
+        wait_s = FAILURES_S - now_ms // 1000 % FAILURES_S
+        message = (
+            f"Too many wrong keys came from your address. Try again in {wait_s} seconds. Who is"
+            " signed in stays so."
+        )
+        raise ProxyError(
+            429,
+            "requests",
+            "too_many_sign_ins",
+            message,
+            headers=(("retry-after", str(wait_s)),),
+        )
+
+    def count(self, address: str | None, now_ms: int) -> None:
+        """Counts a wrong key."""
+        self._turn(now_ms)
+        place = self._place(address)
+        self._counts[place] = self._counts.get(place, 0) + 1
+
+    def _turn(self, now_ms: int) -> None:
+        minute = now_ms // 1000 // FAILURES_S
+        if minute != self._minute:
+            self._minute, self._counts = minute, {}
+
+    def _place(self, address: str | None) -> str:
+        place = _network(address)
+        return place if place in self._counts or len(self._counts) < ADDRESSES_MAX else ""
+
+
+def _network(address: str | None) -> str:
+    """An address as it is counted: one subscriber has a whole /64 of IPv6."""
+    try:
+        found = ipaddress.ip_address((address or "").partition("%")[0])
+    except ValueError:
+        return ""
+    mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
+    if mapped is not None:
+        return str(mapped)
+    if isinstance(found, ipaddress.IPv6Address):
+        return str(ipaddress.ip_network((found, 64), strict=False))
+    return str(found)
+
+
+def _text(raw: bytes) -> str:
+    return base64.urlsafe_b64encode(raw).decode().rstrip("=")
+
+
+def _bytes(text: str) -> bytes | None:
+    try:
+        return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+    except (binascii.Error, ValueError):
+        return None
