@@ -30,6 +30,7 @@ NOUNS = {
     "record": "Single ledger records.",
     "price": "What tokens cost: rows from config.yaml and from the bundled table.",
     "ledger": "The ledger as a whole.",
+    "statement": "A month for those who pay.",
 }
 
 

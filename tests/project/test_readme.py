@@ -49,6 +49,7 @@ SERVE_ALONE = "tollkeeper serve --upstream https://api.modelmax.io/v1"
 SERVE_CONFIG = "tollkeeper serve -c config.yaml"
 # Lines that other tests run, or that run tests.
 ELSEWHERE = {
+    "tollkeeper statement show -c config.yaml 2026-11 --team research --format html > research.html": "tests/cli/test_statement.py",
     "make demo": "tests/cli/test_demo.py",
     "tollkeeper check -c config.yaml --connect": "tests/cli/test_check.py",
     "tollkeeper notify list -c config.yaml": "tests/cli/test_notify.py",
