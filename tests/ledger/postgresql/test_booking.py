@@ -135,6 +135,34 @@ def test_two_writers_that_contradict_the_same_record_at_once_correct_it_one_afte
         book.agree()
 
 
+def test_two_processes_that_adjust_at_once_share_one_chain_and_neither_gives_up() -> None:
+    with books() as book:
+        book.book(*(make_record(n) for n in range(40)))
+        failed: list[Exception] = []
+
+        def adjust(number: int) -> None:
+            with books(book.url) as mine:
+                try:
+                    for n in range(10):
+                        id = number * 10 + n
+                        mine.adjust(
+                            make_record(
+                                1000 + id, kind="adjustment", adjusts=make_id(id), output_tokens=1
+                            )
+                        )
+                except LedgerUnavailable as error:
+                    failed.append(error)
+
+        threads = [threading.Thread(target=adjust, args=(number,)) for number in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert failed == []
+        assert whole_chains(book) == 80
+        book.agree()
+
+
 def test_a_late_price_moves_what_other_writers_booked() -> None:
     unpriced = make_record(0, currency=None, cost_nano=None)
     with books() as book:
