@@ -72,7 +72,11 @@ def meant(error: psycopg.Error, ledger: str) -> LedgerError | LedgerUnavailable:
     message = f"{ledger}: {_said(error)}"
     if isinstance(error, errors.ReadOnlySqlTransaction):
         return LedgerUnavailable(f"{message}. It is a replica now, or set to read-only")
-    if isinstance(error, errors.InvalidSqlStatementName):
+    # The table that is this connection's own is gone, or there already.
+    changed = (
+        isinstance(error, errors.UndefinedTable | errors.DuplicateTable) and "stage" in message
+    )
+    if changed or isinstance(error, errors.InvalidSqlStatementName):
         return LedgerUnavailable(
             f"{message}. A pooler in between changes connections: run pgBouncer with "
             "pool_mode=session for this database"

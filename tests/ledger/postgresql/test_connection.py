@@ -91,7 +91,9 @@ def test_a_server_that_is_away_is_named_without_user_and_password() -> None:
 @pytest.mark.parametrize(
     ("error", "kind", "said"),
     [
-        (psycopg.errors.UndefinedTable("no stage"), LedgerError, "no stage"),
+        (psycopg.errors.UndefinedTable("no heads"), LedgerError, "no heads"),
+        (psycopg.errors.UndefinedTable("no stage"), LedgerUnavailable, "pool_mode=session"),
+        (psycopg.errors.DuplicateTable("stage"), LedgerUnavailable, "pool_mode=session"),
         (psycopg.errors.InvalidPassword("no"), LedgerError, "no"),
         (psycopg.errors.InsufficientPrivilege("no"), LedgerError, "docs/scale.md"),
         (psycopg.errors.ReadOnlySqlTransaction("no"), LedgerUnavailable, "replica"),

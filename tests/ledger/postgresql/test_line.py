@@ -7,7 +7,7 @@ import threading
 import psycopg
 import pytest
 
-from proxy.ledger import LedgerError, LedgerUnavailable
+from proxy.ledger import LedgerUnavailable
 from proxy.ledger.postgresql.connection import Connection
 from proxy.ledger.postgresql.line import AGE_MAX_S, CommitUnsure, Line, number
 from tests.ledger.postgresql.books import books
@@ -178,7 +178,7 @@ def test_a_pooler_that_changes_connections_is_named() -> None:
     """Behind pgBouncer in transaction mode the temporary table is on another connection."""
     with books() as book:
         book.do("DROP TABLE pg_temp.stage")
-        with pytest.raises(LedgerError, match="stage"):
+        with pytest.raises(LedgerUnavailable, match="pool_mode=session"):
             book.line.transaction(lambda one: one.execute("SELECT * FROM stage"))
 
 
