@@ -151,7 +151,13 @@ def held(
     directory: Path, records: Sequence[UsageRecord], bill: str | bytes, vendor: str, **more: Any
 ) -> Reconciled:
     """What holding these records against a bill comes to."""
-    reader = ledger_of(directory, records)
+    return held_against(ledger_of(directory, records), directory, bill, vendor, **more)
+
+
+def held_against(
+    reader: Reader, directory: Path, bill: str | bytes, vendor: str, **more: Any
+) -> Reconciled:
+    """What holding this ledger against a bill, kept in `directory`, comes to."""
     path = directory / "bill"
     path.write_bytes(bill if isinstance(bill, bytes) else bill.encode())
     ask = {name: more.pop(name) for name in ("from_ms", "to_ms", "level") if name in more}
