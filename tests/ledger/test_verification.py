@@ -124,6 +124,11 @@ def test_one_flipped_bit_is_found(
             "rollups",
             "charge_nano is 66 and must be 33",
         ),
+        ("UPDATE rollups SET bucket_ms = 'x' WHERE rowid = 3", "rollups", "it is missing"),
+        ("UPDATE rollups_4h SET bucket_ms = 'x' || bucket_ms", "rollups_4h", "it is missing"),
+        ("UPDATE records SET started_at_ms = 'x' WHERE seq = 3", "rollups", "no record behind"),
+        ("UPDATE records SET started_at_ms = 1.5 WHERE seq = 3", "records", "changed since"),
+        ("UPDATE fold SET folded_until_ms = 'x'", "rollups_4h", "is no start of a quarter"),
         ("DELETE FROM rollups WHERE currency = 'CNY'", "rollups", "it is missing"),
         ("UPDATE rollups_daily SET requests = 9", "rollups_daily", "requests is 9 and must be"),
         (

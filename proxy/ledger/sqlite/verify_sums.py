@@ -45,18 +45,8 @@ _ROLLUPS = (
     f"SELECT bucket_ms, {_GROUPS}, {', '.join(_NAMES)} FROM rollups "
     "WHERE bucket_ms >= ? AND bucket_ms < ?"
 )
-_ENDS = """
-SELECT min(low), max(high) FROM (
-  SELECT min(started_at_ms) AS low, max(started_at_ms) AS high FROM records UNION ALL
-  SELECT min(bucket_ms), max(bucket_ms) FROM rollups)"""
-_WIDE_ENDS = (
-    "SELECT min(low), max(high) FROM ("
-    + " UNION ALL ".join(
-        f"SELECT min(bucket_ms) AS low, max(bucket_ms) AS high FROM {table}"
-        for table in ("rollups", *(table for table, _ in WIDE))
-    )
-    + ")"
-)
+_ENDS = (("started_at_ms", "records"), ("bucket_ms", "rollups"))
+_WIDE_ENDS = tuple(("bucket_ms", table) for table in ("rollups", *(table for table, _ in WIDE)))
 _STRAY = " UNION ALL ".join(
     f"SELECT '{table}', count(*) FROM {table} WHERE group_id NOT IN (SELECT id FROM rollup_groups)"
     for table, _ in WIDE
@@ -101,11 +91,12 @@ def wide_step(connection: sqlite3.Connection, place: str | None) -> VerifyStep:
         return VerifyStep()
     bounds = _stretch(connection, at, "bucket_ms", "rollups", _DAY_MS)
     folded_ms = connection.execute("SELECT max(folded_until_ms) FROM fold").fetchone()[0] or 0
-    within = (bounds[0], min(bounds[1], folded_ms))
     found: list[Flaw] = []
-    if folded_ms % BUCKET_MS:
-        what = f"the end of the wide roll-ups, {folded_ms}, is no start of a quarter hour"
+    if not isinstance(folded_ms, int) or folded_ms % BUCKET_MS:
+        what = f"the end of the wide roll-ups, {folded_ms!r}, is no start of a quarter hour"
         found.append(Flaw(WIDE[0][0], what))
+        folded_ms = folded_ms if isinstance(folded_ms, int) else 0
+    within = (bounds[0], min(bounds[1], folded_ms))
     rows = 0
     for table, span in WIDE[:-1]:
         names = f"{span.format(at='bucket_ms')}, {_GROUPS}"
@@ -148,16 +139,39 @@ def _with_months(connection: sqlite3.Connection, step: VerifyStep) -> VerifyStep
 
 
 def _place(
-    connection: sqlite3.Connection, place: str | None, ends: str, unit_ms: int, since_ms: int | None
+    connection: sqlite3.Connection,
+    place: str | None,
+    ends: Sequence[tuple[str, str]],
+    unit_ms: int,
+    since_ms: int | None,
 ) -> SumsPlace | None:
     """Where the step begins; None if there is nothing to look at."""
     if place is not None:
         return msgspec.json.decode(place, type=SumsPlace)
-    first_ms, last_ms = connection.execute(ends).fetchone()
-    if first_ms is None:
+    ends_ms = [
+        ms
+        for time, table in ends
+        for ms in _ends(connection, time, table)
+        if ms is not None  # an empty table
+    ]
+    if not ends_ms:
         return None
+    first_ms, last_ms = min(ends_ms), max(ends_ms)
     from_ms = first_ms if since_ms is None else max(first_ms, since_ms)
     return SumsPlace(from_ms // unit_ms * unit_ms, last_ms)
+
+
+def _ends(connection: sqlite3.Connection, time: str, table: str) -> tuple[int | None, int | None]:
+    """The first and the last time in a table."""
+    # One by one, so that each is one look into an index.
+    first = connection.execute(f"SELECT min({time}) FROM {table}").fetchone()[0]
+    last = connection.execute(f"SELECT max({time}) FROM {table}").fetchone()[0]
+    if isinstance(first, int | None) and isinstance(last, int | None):
+        return first, last
+    # Damage made a time into a text, which sorts behind all numbers. No index helps here.
+    numbers = f"SELECT min({time}), max({time}) FROM {table} WHERE typeof({time}) = 'integer'"
+    found: tuple[int | None, int | None] = connection.execute(numbers).fetchone()
+    return found
 
 
 def _stretch(
@@ -168,7 +182,8 @@ def _stretch(
         f"SELECT {time} FROM {table} WHERE {time} >= ? ORDER BY {time} LIMIT 1 OFFSET ?",
         (at.from_ms, STEP_ROWS),
     ).fetchone()
-    last_ms = at.last_ms if row is None else min(row[0], at.last_ms)
+    upto_ms = at.last_ms if row is None or not isinstance(row[0], int) else row[0]
+    last_ms = min(upto_ms, at.last_ms)
     return at.from_ms, last_ms // unit_ms * unit_ms + unit_ms
 
 
