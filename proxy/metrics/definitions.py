@@ -341,6 +341,14 @@ SPECS: tuple[Spec, ...] = (
         "errors",
         "Bookings that failed and are tried again.",
     ),
+    Spec("ledger_head_seq", "gauge", (), "records", "The seq of the last record in the ledger."),
+    Spec(
+        "ledger_head_hash",
+        "gauge",
+        (),
+        "number",
+        "The first 48 bits of the hash of that record: an anchor, where scrapes are kept.",
+    ),
     Spec(
         "quota_failures_total",
         "counter",

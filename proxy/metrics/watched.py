@@ -10,6 +10,8 @@ WATCHED = frozenset(
         "ledger_lag_seconds",
         "ledger_backlog_records",
         "ledger_failures_total",
+        "ledger_head_seq",
+        "ledger_head_hash",
         "quota_failures_total",
         "data_dir_free_bytes",
         "prices_updated_timestamp_seconds",

@@ -40,6 +40,7 @@ from proxy.dataplane.snapshot import Snapshot
 from proxy.dataplane.upstream.pools import Pools
 from proxy.journal import Journal, JournalOptions, JournalUnavailable
 from proxy.ledger import LedgerError, LedgerUnavailable, connect, connect_reader
+from proxy.metrics.book_head import BookHead
 from proxy.metrics.collector import Metrics
 from proxy.metrics.spend import Spend
 from proxy.quota import QuotaError, SharedOptions
@@ -235,9 +236,13 @@ def observe(
         settings.metrics.max_series,
     )
     metrics.also(periods.collect)
+    head = BookHead(services.reader)
+    metrics.watch("ledger_head_seq", lambda: head.seq)
+    metrics.watch("ledger_head_hash", lambda: head.hash)
 
     async def prepare() -> None:
         await periods.refresh()
+        await head.refresh()
         await show_limits(services)
 
     return prepare

@@ -416,6 +416,8 @@ def test_the_whole_page_is_valid_and_every_metric_is_fed_by_some_method():
         "ledger_lag_seconds",
         "ledger_backlog_records",
         "ledger_failures_total",
+        "ledger_head_seq",
+        "ledger_head_hash",
         "quota_failures_total",
         "data_dir_free_bytes",
         "estimate_error_ratio",

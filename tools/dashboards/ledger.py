@@ -36,6 +36,9 @@ BOOKS = Row("Journal and ledger", (
     Panel("One journal write", "Time of one write to the journal; it is on the way of every request.", "s", tuple(
         Query(f"histogram_quantile({share}, sum by (le) (rate(tollkeeper_journal_write_seconds_bucket[$__rate_interval])))", name) for share, name in ((0.5, "p50"), (0.99, "p99"))
     ), alert="TollkeeperOverheadHigh"),
+    Panel("End of the ledger", "The seq of its last record. With its hash, which is shown as a number, it is an anchor: docs/book.md.", "short", (
+        each("ledger_head_seq"), Query("max by (instance) (tollkeeper_ledger_head_hash)", "hash {{instance}}"),
+    ), low=0),
     Panel("Journal", "Size of the journal on disk.", "bytes", (each("journal_bytes"),), low=0),
     Panel("Open exchanges", "Exchanges opened in the journal and not closed: about the requests in flight. One that never closes would stay.", "short", (each("journal_open_exchanges"),), low=0),
 ))  # fmt: skip

@@ -27,6 +27,7 @@ from proxy.ledger.sqlite.sums import FIRST_SUMS, GROUPS, MORE_SUMS, WIDE
 from proxy.ledger.sqlite.tenants import change
 from proxy.ledger.sqlite.verify import verify_chain
 from tests.ledger.samples import KEY, START_MS, make_record, numbered, open_book, rows
+from tests.ledger.whole_book import verified
 
 
 @pytest.fixture
@@ -263,3 +264,22 @@ def test_what_records_had_before_roll_ups_did_is_summed_once(tmp_path: Path) -> 
 
 def test_buckets_are_quarter_hours() -> None:
     assert BUCKET_MS == 900_000
+
+
+@pytest.mark.parametrize("version", range(1, SCHEMA_VERSION))
+def test_a_ledger_of_each_schema_verifies_before_and_after_it_is_brought_to_this_one(
+    tmp_path: Path, version: int
+) -> None:
+    path = tmp_path / "ledger.db"
+    connection = sqlite3.connect(path, isolation_level=None)
+    migrate(connection, "x", MIGRATIONS[:version])
+    fill_as_of_old(connection)
+    (tmp_path / "ledger.key").write_text(KEY.hex())
+    before = verified(path)
+    assert before.findings == []
+    assert len(before.notes) == sum(version < since for since in (2, 8, 8, 9, 12, 13))
+    migrate(connection, "x")
+    begin_chain(connection, KEY, START_MS)
+    connection.close()
+    after = verified(path)
+    assert (after.findings, after.notes, after.through) == ([], [], 3)

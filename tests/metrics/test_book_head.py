@@ -1,0 +1,23 @@
+"""The gauges of the book's end are those of its last record."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from proxy.ledger.sqlite import connect_reader
+from proxy.metrics.book_head import BookHead
+from tests.ledger.whole_book import whole_book
+
+
+async def test_the_end_of_the_book_is_shown(tmp_path: Path) -> None:
+    path = whole_book(tmp_path)
+    reader = connect_reader(f"sqlite:{path.name}", tmp_path)
+    head = BookHead(reader)
+    assert (head.seq, head.hash) == (None, None)
+    await head.refresh()
+    last = reader.anchor().hash
+    assert (head.seq, head.hash) == (33, int(last[:12], 16))
+    assert head.hash is not None and int(float(head.hash)) == head.hash
+    path.unlink()
+    await head.refresh()
+    assert (head.seq, head.hash) == (None, None)
