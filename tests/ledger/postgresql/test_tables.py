@@ -160,8 +160,7 @@ def test_every_column_of_a_record_has_its_place() -> None:
 
 
 def test_both_databases_have_the_same_append_only_tables() -> None:
-    # Months are sealed in SQLite only, so far.
-    assert set(APPEND_ONLY) | {"months"} == set(sqlite_schema.APPEND_ONLY)
+    assert set(APPEND_ONLY) == set(sqlite_schema.APPEND_ONLY)
 
 
 def test_the_page_for_operators_grants_the_same_rights() -> None:
