@@ -31,6 +31,7 @@ NOUNS = {
     "price": "What tokens cost: rows from config.yaml and from the bundled table.",
     "ledger": "The ledger as a whole.",
     "statement": "A month for those who pay.",
+    "instance": "The processes that share a ledger.",
 }
 
 

@@ -23,6 +23,8 @@ from proxy.core.spelling import nearest
 
 LATIN_1_MAX = 0xFF  # header values are Latin-1
 QUOTA_STATUSES = (429, 402, 403)
+# Chains of a shared ledger that are no process's.
+RESERVED_INSTANCES = ("adjustments", "copied")
 JOURNAL_SEGMENTS_MIN = 4  # the one written, its spare, one being booked and one kept
 
 
@@ -43,6 +45,8 @@ def problems(settings: Settings, where: Mapping[str, str]) -> list[Problem]:
             )
     if settings.quota_status not in QUOTA_STATUSES:
         problem("quota_status", "expected 429, 402 or 403")
+    if settings.instance in RESERVED_INSTANCES:
+        problem("instance", "the ledger has a chain of this name already; choose another")
     if settings.quota.url != "memory:" and settings.ledger.url.startswith("sqlite:"):
         problem(
             "quota.url",

@@ -25,6 +25,7 @@ NEEDS_RESTART = (
     "metrics",
     "admin.listen",
     "data_dir",
+    "instance",
     "log.format",
     "pages.team",
     "timezone",
@@ -159,7 +160,7 @@ def what_needs_restart(old: Settings, new: Settings) -> tuple[str, ...]:
     )
     for place in NEEDS_RESTART:
         block, _, field = place.partition(".")
-        was, now = before[block], after[block]
+        was, now = before.get(block), after.get(block)  # null is left out
         if isinstance(was, dict) and isinstance(now, dict):
             names = [yaml_name(field)] if field else list(was)
             differing += [f"{block}.{name}" for name in names if was[name] != now[name]]

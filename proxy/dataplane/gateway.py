@@ -35,7 +35,7 @@ from proxy.dataplane.request_log import refusal_line
 from proxy.dataplane.routes import HEALTH, allow, canonical, is_page, route_label
 from proxy.dataplane.services import Services
 from proxy.dataplane.snapshot import Snapshot
-from proxy.tenants.ring import KeyRefused, Tenant
+from proxy.tenants.ring import KeyRefused, KeyUnknown, Tenant
 
 ID_BYTES = 10  # of randomness in a UUIDv7
 IDS_AT_ONCE = 256
@@ -164,6 +164,9 @@ class Gateway:
             )
         except KeyRefused as refused:
             caller.identified(refused.tenant, id, now_ms)
+            raise
+        except KeyUnknown:
+            self._services.refuse_if_unsure()
             raise
         caller.identified(tenant, id, now_ms)
         return tenant

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from time import monotonic
 from typing import Literal, Protocol
 
 from proxy.accounting.end_users import EndUsers
@@ -24,6 +25,7 @@ from proxy.dataplane.request_log import request_line
 from proxy.dataplane.upstream.pools import Pools
 from proxy.journal import Journal
 from proxy.ledger import Ledger, Reader
+from proxy.ledger.sharing import Sharing
 from proxy.metrics.collector import Metrics
 from proxy.quota import Quota
 from proxy.tenants.directory import Directory
@@ -32,6 +34,7 @@ from proxy.tenants.ring import KeyRing
 PLACES_SHARE = 4  # of the places of a kind, one key takes at most one part in so many
 KEY_SHARE = 4  # one key holds at most this part of the bound on bodies
 COPIES = 3  # of one body at once: as it came, decoded to be read, and with the question for usage
+UNSURE_S = 2.0  # of silence; what is written elsewhere is heard of within one
 DECLINED_S = 600.0  # how long a model's 400 to the question for usage is remembered
 DECLINED_MAX = 1024  # and of how many
 DECLINED_KEYS = 3  # so many keys that were refused are no single caller's doing
@@ -70,10 +73,12 @@ class Services:
         now_ms: Callable[[], int],
         via: Via,
         fail: FaultPoint,
+        sharing: Sharing | None = None,
         sync_always: bool,
     ) -> None:
         self.ledger = ledger
         self.reader = reader
+        self.sharing = sharing  # with other processes that use the ledger; None: there are none
         self.journal = journal
         self.recorder = recorder
         self.counter = counter
@@ -96,6 +101,8 @@ class Services:
         self.batches = Batches()
         self.exchanges: set[RunningExchange] = set()  # with an open journal entry
         self.waiting: set[RunningExchange] = set()  # for a connection
+        # When other processes were last heard of, by `monotonic`; None: there are none.
+        self.heard_s: float | None = None
         self.draining = False  # the process is stopping: not ready, no new exchanges
         self.drains = KeyPlaces()  # answers read on for a client that left
         self.uploads = KeyPlaces()  # requests whose body is sent on while it comes
@@ -103,6 +110,19 @@ class Services:
         self.inflight = Present()  # requests past authentication and with their body
         self.bodies = HeldBodies()
         self.large_bodies = LargeBodies()
+
+    def heard(self, now_s: float) -> None:
+        """All that other processes have written up to now, by `monotonic`, is known here."""
+        self.heard_s = now_s
+
+    def refuse_if_unsure(self) -> None:
+        """503 for a key that is not known here, while it may have just been made elsewhere."""
+        if self.heard_s is not None and monotonic() - self.heard_s > UNSURE_S:
+            raise unavailable(
+                "keys_unavailable",
+                "The API key is not known here, and the proxy cannot ask now whether it is new."
+                " Nothing was sent; try again.",
+            )
 
     def stop_taking(self) -> None:
         """No new exchange is taken: the process stops."""

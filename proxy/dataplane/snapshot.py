@@ -22,7 +22,7 @@ from proxy.core.tokens.images import IMAGE_RULES, ImageRule, Patches, Tiles
 from proxy.dataplane.attribution import Attribution
 from proxy.dataplane.passed import PassedPaths
 from proxy.dataplane.upstream.upstream import Upstream
-from proxy.tenants.ring import Tenant, unknown_key
+from proxy.tenants.ring import KeyUnknown, Tenant
 
 PRICED_NAMED_MAX = 20  # in a refusal
 # models whose route was looked up; the names come from clients, hence the bound
@@ -93,7 +93,7 @@ class Snapshot:
     def why_unusable(self, tenant: Tenant, upstream: Upstream) -> ProxyError | None:
         """Why this caller's request cannot go to this upstream, or None."""
         if tenant.forwarded and upstream.settings.auth != "forward":
-            return unknown_key(self.settings.support)
+            return KeyUnknown(self.settings.support)
         if tenant.ours and upstream.settings.auth == "forward":
             message = (
                 f"The upstream `{upstream.name}` takes the caller's own vendor key, and this is a"

@@ -50,6 +50,18 @@ def claim_first(root: Path) -> tuple[Path, int]:
     raise OSError(f"all {WRITERS_MAX} writer directories under {root} are in use")
 
 
+def claim_named(root: Path, name: str) -> tuple[Path, int]:
+    """This writer's directory, and the file descriptor of its lock. OSError if it is held."""
+    directory = root / name
+    fd = try_lock(directory)
+    if fd is None:
+        raise OSError(
+            f"another process runs as {name!r} on this data directory: stop it, or give this one"
+            " another `instance` and another data_dir"
+        )
+    return directory, fd
+
+
 def is_locked(directory: Path) -> bool:
     """Whether a process holds the directory now. Takes the lock for a moment to see it."""
     try:

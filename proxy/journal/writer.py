@@ -32,7 +32,7 @@ from proxy.journal.frames import (
     PAYLOAD_BYTES_MAX,
     VOID,
 )
-from proxy.journal.lock import LOCK, claim_first, try_lock
+from proxy.journal.lock import LOCK, claim_first, claim_named, try_lock
 from proxy.journal.maintenance import Housekeeping, Maintenance
 from proxy.journal.open_exchanges import OpenExchange, OpenExchanges
 from proxy.journal.options import JournalOptions
@@ -115,14 +115,15 @@ class Journal:
         fail: FaultPoint = no_fault,
         *,
         disk: Disk | None = None,
+        name: str | None = None,
     ) -> Self:
         """The first writer directory under `root` that no process holds, for this process's life.
 
-        `take_recovered` has the exchanges that a dead process left open in it. Blocking. Raises
-        JournalUnavailable.
+        `name`: the directory of this name and no other. `take_recovered` has the exchanges that a
+        dead process left open in it. Blocking. Raises JournalUnavailable.
         """
         try:
-            directory, lock_fd = claim_first(root)
+            directory, lock_fd = claim_first(root) if name is None else claim_named(root, name)
         except OSError as error:
             raise JournalUnavailable(f"no journal can be kept under {root}: {error}") from error
         return cls._take(directory, lock_fd, options, fail, disk)

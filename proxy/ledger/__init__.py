@@ -40,6 +40,10 @@ class LedgerError(Exception):
     """
 
 
+class LedgerOutdated(Exception):
+    """Another process has changed keys or teams since: hear of it, then order anew."""
+
+
 class QuestionRefused(LedgerError):
     """What is asked cannot be answered as it is asked; the message says what can."""
 
@@ -155,8 +159,12 @@ class Ledger(Protocol):
         """
         ...
 
-    async def change(self, what: TenantChange) -> None:
-        """Write keys and teams with the audit of it, durably. Raises LedgerUnavailable."""
+    async def change(self, what: TenantChange, known: int | None = None) -> None:
+        """Write keys and teams with the audit of it, durably. Raises LedgerUnavailable.
+
+        `known` is the version that the change was made from. Raises LedgerOutdated, and writes
+        nothing, where a process that shares the ledger has made a newer one.
+        """
         ...
 
     async def tenants(self) -> list[Managed]:
@@ -206,13 +214,13 @@ async def connect(
     `key_file` holds the key that seals each batch, by default `ledger.key` in `data_dir`; it is
     made if absent.
     """
-    ledger: Ledger = await _backend(url, "connect").connect(url, data_dir, key_file, fail=fail)
+    ledger: Ledger = await backend_of(url, "connect").connect(url, data_dir, key_file, fail=fail)
     return ledger
 
 
 def connect_reader(url: str, data_dir: Path) -> Reader:
     """A reader of the ledger, which need not be there yet. Raises LedgerError for a wrong URL."""
-    reader: Reader = _backend(url, "connect_reader").connect_reader(url, data_dir)
+    reader: Reader = backend_of(url, "connect_reader").connect_reader(url, data_dir)
     return reader
 
 
@@ -221,7 +229,7 @@ def bring_up(url: str, data_dir: Path, role: str | None) -> Migrated:
 
     Raises LedgerError with the reason and the remedy, LedgerUnavailable.
     """
-    migrated: Migrated = _backend(url, "bring_up").bring_up(url, data_dir, role)
+    migrated: Migrated = backend_of(url, "bring_up").bring_up(url, data_dir, role)
     return migrated
 
 
@@ -247,11 +255,11 @@ def weakness(url: str, data_dir: Path) -> str | None:
 
     Raises LedgerError and LedgerUnavailable.
     """
-    found: str | None = _backend(url, "weakness").weakness(url, data_dir)
+    found: str | None = backend_of(url, "weakness").weakness(url, data_dir)
     return found
 
 
-def _backend(url: str, opener: str) -> ModuleType:
+def backend_of(url: str, opener: str) -> ModuleType:
     module = database(url, opener)
     if module is None:
         raise LedgerError(

@@ -29,11 +29,13 @@ from proxy.dataplane.gateway import Gateway
 from proxy.dataplane.listener import Listener
 from proxy.dataplane.services import Services
 from proxy.dataplane.snapshot import Snapshot
+from proxy.ledger import LedgerError, LedgerUnavailable
 from proxy.notify.notifier import Notifier
 from proxy.quota.watch import tell_limits
 from proxy.server.book_check import check_newest
 from proxy.server.config_history import begin_history
 from proxy.server.failpoints import Failpoints
+from proxy.server.following import Following
 from proxy.server.listening import Addresses, Front, acceptor_of, open_data, open_side
 from proxy.server.notices import NoticeWatch
 from proxy.server.past_use import keep_counted
@@ -159,6 +161,9 @@ class Server:
             metrics, metrics_address, admin = await open_side(
                 gateway, services, health, readiness, tenancy.change, reloads.reload, close
             )
+            if services.sharing is not None:
+                following = Following(services.sharing, services, gateway, tenancy)
+                tasks.spawn(following.run(), "following of other processes")
             tasks.spawn(keep_counted(services, lambda: gateway.snapshot), "counts")
             tasks.spawn(_watch(services, listener, readiness, clock), "watch")
             notifier = _tell_operators(services, gateway, tasks, close)
@@ -246,10 +251,14 @@ class Server:
     async def aclose(self) -> None:
         """Books what can be booked in a few seconds and closes everything."""
         self.front.acceptor.close()
-        await asyncio.gather(
+        booked, _ = await asyncio.gather(
             self.services.recorder.drain(BOOK_AT_STOP_S), self._notifier.flush(TELL_AT_STOP_S)
         )
         await self._tasks.cancel()
+        sharing = self.services.sharing
+        if sharing is not None and booked:  # else it is silent, and has something to come back for
+            with contextlib.suppress(LedgerError, LedgerUnavailable):
+                await sharing.leave()
         await self._close.aclose()
 
 

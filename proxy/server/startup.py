@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import secrets
 import shutil
+import socket
 import time
 from collections.abc import Awaitable, Callable
 from importlib import import_module
@@ -40,6 +42,7 @@ from proxy.dataplane.snapshot import Snapshot
 from proxy.dataplane.upstream.pools import Pools
 from proxy.journal import Journal, JournalOptions, JournalUnavailable
 from proxy.ledger import LedgerError, LedgerUnavailable, connect, connect_reader
+from proxy.ledger.sharing import connect_sharing
 from proxy.metrics.book_head import BookHead
 from proxy.metrics.collector import Metrics
 from proxy.metrics.spend import Spend
@@ -122,8 +125,13 @@ async def assemble(
     ledger = await connect(settings.ledger.url, settings.data_dir, key_file, fail=fail)
     close.push_async_callback(ledger.aclose)
     metrics = Metrics(settings.metrics, __version__)
-    journal = Journal.claim(settings.data_dir / "journal", journal_options(settings), fail)
+    sharing = connect_sharing(settings.ledger.url)
+    root, name = settings.data_dir / "journal", instance_of(settings, sharing is not None)
+    journal = Journal.claim(root, journal_options(settings), fail, name=name)
     close.push_async_callback(journal.aclose)
+    if sharing is not None:
+        close.push_async_callback(sharing.aclose)
+        await sharing.arrive(journal.writer, identity(settings.data_dir, journal.writer))
     end_users = EndUsers(settings.privacy.end_user, key_file.read_bytes(), await ledger.salts())
     recorder = Recorder(journal, ledger, metrics, end_users, snapshot.prices, fail=fail)
     recorder.price_terms(snapshot.prices.version, snapshot.prices.terms())
@@ -157,6 +165,7 @@ async def assemble(
         now_ms=lambda: clock.at(time.time_ns() // 1_000_000),
         via=Via(f"tollkeeper-{secrets.token_hex(8)}"),
         fail=fail,
+        sharing=sharing,
         sync_always=settings.journal.sync == "always",
     )
     close.callback(services.large_bodies.close)
@@ -186,7 +195,7 @@ def shared_options(settings: Settings, writer: str) -> SharedOptions:
     if quota.url == "memory:":
         return SharedOptions()
     return SharedOptions(
-        instance=_instance(settings.data_dir / f"quota-{writer}.id"),
+        instance=identity(settings.data_dir, writer),
         timeout_s=quota.timeout_s,
         counted=frozenset(
             mode for mode in Enforce if getattr(quota.on_outage, mode.value) == "count"
@@ -195,8 +204,16 @@ def shared_options(settings: Settings, writer: str) -> SharedOptions:
     )
 
 
-def _instance(path: Path) -> str:
-    """A name that no other process has, and that this one has again after a restart."""
+def instance_of(settings: Settings, is_shared: bool) -> str | None:
+    """The name of this process among those that share a ledger; None: it needs none."""
+    if settings.instance is not None or not is_shared:
+        return settings.instance
+    return re.sub(r"[^\w.@-]", "-", socket.gethostname())[:64].strip(".-") or "tollkeeper"
+
+
+def identity(data_dir: Path, writer: str) -> str:
+    """What no other process has, and this one has again after a restart on its data directory."""
+    path = data_dir / f"quota-{writer}.id"
     known = path.read_text().strip() if path.exists() else ""
     if not known:
         known = secrets.token_hex(8)

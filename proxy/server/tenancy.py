@@ -1,13 +1,16 @@
 """Brings a change of keys and teams into effect while the proxy serves.
 
 It is written first, with its audit; then it binds for the next request. Nothing in between can be
-seen, since one change or reload runs at a time.
+seen, since one change or reload runs at a time. What another process has written binds in the same
+way, and an order is made anew where one has written meanwhile.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 
 import msgspec
 
@@ -17,9 +20,14 @@ from proxy.core.managed import Carried, Managed, TenantChange, TenantKind
 from proxy.dataplane.gateway import Gateway
 from proxy.dataplane.services import Services
 from proxy.dataplane.snapshot import Snapshot
+from proxy.ledger import LedgerOutdated, LedgerUnavailable
+from proxy.ledger.sharing import HeardOf
 from proxy.quota.rebuild import count_ended, restore
 from proxy.tenants.directory import Directory
 from proxy.tenants.ring import KeyRing
+
+LOG = logging.getLogger("tollkeeper.server")
+OUTDATED_MAX = 10  # orders made anew in a row, because others were written
 
 
 class _NewTenants(msgspec.Struct, frozen=True):
@@ -42,6 +50,12 @@ class Tenancy:
         self._services = services
         self._gateway = gateway
         self._turn = turn
+        self._known = HeardOf()  # what others wrote, and this process knows
+
+    @property
+    def known(self) -> HeardOf:
+        """How much of what is written in a shared ledger is in effect here."""
+        return self._known
 
     async def change(
         self, order: Callable[[Directory], TenantChange], *, cut: bool = False
@@ -51,14 +65,65 @@ class Tenancy:
         Raises the order's ProxyError, or LedgerUnavailable; then nothing has changed.
         """
         async with self._turn:
-            # In a thread: an order may make ten thousand keys.
-            new = await asyncio.to_thread(self._compile, order)
-            if new.added:
-                await self._write_counted(new)
-            else:
-                await self._services.ledger.change(new.what)
-                self._take(new)
-            return Carried(new.what, self._services.stop_running(new.keys) if cut else 0)
+            if self._services.sharing is not None:
+                await self._hear()  # so that what was done through another process is known here
+            for _ in range(OUTDATED_MAX):
+                # In a thread: an order may make ten thousand keys.
+                new = await asyncio.to_thread(self._compile, order)
+                try:
+                    await self._carry_out(new, partial(self._write, new.what), fresh=True)
+                except LedgerOutdated:
+                    await self._hear()
+                    continue
+                return Carried(new.what, self._services.stop_running(new.keys) if cut else 0)
+        raise LedgerUnavailable("other processes change keys and teams all the time: try again")
+
+    async def hear(self) -> None:
+        """Bring into effect what other processes have written. Raises LedgerUnavailable.
+
+        Running requests of keys that are closed go on, unless who closed them cuts them there.
+        """
+        async with self._turn:
+            await self._hear()
+
+    async def _hear(self) -> None:
+        services = self._services
+        assert services.sharing is not None, "there are other processes"
+        news = await services.sharing.news(self._known)
+        rows = services.directory.rows
+        others = tuple(row for row in news.tenants if rows.get((row.kind, row.name)) != row)
+        if others:
+            what = TenantChange(others, ())
+            new = await asyncio.to_thread(self._compile, lambda _: what)
+            await self._carry_out(new, _nothing, fresh=self._counts_alone)
+            LOG.info("other processes changed %d keys and teams", len(others))
+        for credit in news.credits:
+            services.quota.grant(credit, services.now_ms())
+        self._known = news.known
+
+    @property
+    def _counts_alone(self) -> bool:
+        """Whether no other process counts in this one's quota."""
+        return self._gateway.snapshot.settings.quota.url == "memory:"
+
+    async def _write(self, what: TenantChange) -> None:
+        if self._services.sharing is None:
+            await self._services.ledger.change(what)
+            return
+        await self._services.ledger.change(what, self._known.tenants)
+        if what.rows:
+            version = self._known.tenants + 1
+            self._known = msgspec.structs.replace(self._known, tenants=version)
+
+    async def _carry_out(
+        self, new: _NewTenants, write: Callable[[], Awaitable[None]], *, fresh: bool
+    ) -> None:
+        """Write the change, then have it hold. `fresh`: its new limits have no counts yet."""
+        if new.added:
+            await self._write_counted(new, write, fresh)
+        else:
+            await write()
+            self._take(new)
 
     def _compile(self, order: Callable[[Directory], TenantChange]) -> _NewTenants:
         """All that the change will be, before any of it is written."""
@@ -83,11 +148,15 @@ class Tenancy:
             tuple(limit for limit in fresh.configured() if limit.count_id not in known),
         )
 
-    async def _write_counted(self, new: _NewTenants) -> None:
+    async def _write_counted(
+        self, new: _NewTenants, write: Callable[[], Awaitable[None]], fresh: bool
+    ) -> None:
         """Counts what new limits have used, then writes: what fails leaves nothing written."""
         services, currency = self._services, new.directory.settings.currency
-        # A limit that was taken back and comes again has an old count, which missed what passed.
-        services.quota.forget(new.added)
+        if fresh:
+            # A limit that was taken back and comes again has an old count, which missed what
+            # passed. One that another process has just made is counted there.
+            services.quota.forget(new.added)
         async with services.recorder.paused() as ended:
             counted = len(ended)
             await restore(
@@ -100,7 +169,7 @@ class Tenancy:
                 zone=new.snapshot.zone,
                 now_ms=services.now_ms(),
             )
-            await services.ledger.change(new.what)
+            await write()
             later, now_ms = ended[counted:], services.now_ms()
             count_ended(services.quota, new.fresh, new.before, later, currency, now_ms)
             self._take(new)
@@ -108,6 +177,10 @@ class Tenancy:
     def _take(self, new: _NewTenants) -> None:
         self._services.admit(new.directory, new.ring)
         self._gateway.use(new.snapshot)
+
+
+async def _nothing() -> None:
+    """What another process has written is not written again."""
 
 
 def _named(directory: Directory, rows: Sequence[Managed]) -> tuple[list[str], list[str]]:

@@ -138,7 +138,7 @@ class KeyRing:
                 )
         elif forward:
             return Tenant(key_id=f"{FORWARDED}{digest.hex()[:16]}", forwarded=True)
-        raise unknown_key(self._support)
+        raise KeyUnknown(self._support)
 
     def known(self, digest: bytes, now_ms: int) -> Tenant | None:
         """The tenant of the secret with this SHA-256; None for a secret that no key has.
@@ -275,14 +275,21 @@ def _why_closed(directory: Directory, name: str, team: str | None) -> tuple[str,
     return None
 
 
-def unknown_key(support: str) -> ProxyError:
+class KeyUnknown(ProxyError):
     """401 for a credential that no key has, or that counts only at an `auth: forward` upstream."""
-    return _refusal(
-        support,
-        "invalid_api_key",
-        "The API key is not known here."
-        " Check that it is a key of this proxy, not of the vendor behind it.",
-    )
+
+    def __init__(self, support: str) -> None:
+        message = (
+            "The API key is not known here."
+            " Check that it is a key of this proxy, not of the vendor behind it."
+        )
+        super().__init__(
+            401,
+            "invalid_request_error",
+            "invalid_api_key",
+            message + _ask(support),
+            headers=_CHALLENGE,
+        )
 
 
 def _refusal(support: str, code: str, message: str) -> ProxyError:

@@ -27,7 +27,7 @@ for words in {helps}:
     print("heavy:", words, {heavy} & set(sys.modules))
 """
 HELPS = [
-    "", "serve", "demo", "init", "reload", "health", "check", "key", "team", "audit", "usage", "limit", "notify", "record", "price", "ledger",
+    "", "serve", "demo", "init", "reload", "health", "check", "key", "team", "audit", "usage", "limit", "notify", "record", "price", "ledger", "instance",
     "price check", "price rerate",
 ]  # fmt: skip  # one line of words
 

@@ -107,6 +107,10 @@ class Settings(Block, frozen=True, kw_only=True):
     data_dir: Annotated[
         Path, about("directory of the ledger and the journal; relative to this file", "path")
     ] = Path("var")
+    instance: Annotated[
+        Name | None,
+        about("this process among those that share a ledger; null: the host's name"),
+    ] = None
     log: Annotated[LogSettings, about("log lines")] = LogSettings()
     drain: Annotated[DrainSettings, about("stopping the process")] = DrainSettings()
     after_client_left: Annotated[

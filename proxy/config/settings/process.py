@@ -47,6 +47,12 @@ class AdminSettings(Block, frozen=True, kw_only=True):
     tokens: Annotated[
         dict[Name, AdminToken], about("tokens by name; without one nothing listens there")
     ] = {}
+    stale_max_s: Annotated[
+        float | None,
+        seconds(
+            "while a shared ledger is away: keys that are made at run time are served for so long"
+        ),
+    ] = None
 
 
 class LogSettings(Block, frozen=True, kw_only=True):

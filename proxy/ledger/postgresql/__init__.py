@@ -27,6 +27,7 @@ from proxy.ledger.postgresql.reader import PostgresReader
 from proxy.ledger.postgresql.rebuild import rebuild
 from proxy.ledger.postgresql.schema import bring_up as bring_up
 from proxy.ledger.postgresql.schema import weakness as weakness
+from proxy.ledger.postgresql.sharing import connect_sharing as connect_sharing
 from proxy.ledger.postgresql.take_over import take_over as take_over
 from proxy.ledger.postgresql.worker import Worker
 from proxy.ledger.sealing_key import sealing_key
@@ -70,9 +71,9 @@ class PostgresLedger:
         """See `Ledger.credits`."""
         return await self._asked(credits.every)
 
-    async def change(self, what: TenantChange) -> None:
+    async def change(self, what: TenantChange, known: int | None = None) -> None:
         """See `Ledger.change`."""
-        await self._done(lambda: self._change(what))
+        await self._done(lambda: self._change(what, known))
 
     async def tenants(self) -> list[Managed]:
         """See `Ledger.tenants`."""
@@ -106,12 +107,14 @@ class PostgresLedger:
         """End the connection, after what is already under way."""
         await self._worker.close(self._line.close)
 
-    def _change(self, what: TenantChange) -> None:
+    def _change(self, what: TenantChange, known: int | None) -> None:
         """On the worker's thread. A commit whose answer was lost is looked for in the audit."""
         hashes: list[bytes | None] = []
         try:
             self._line.transaction(
-                lambda connection: hashes.append(tenants.change(connection, self._book.key, what)),
+                lambda connection: hashes.append(
+                    tenants.change(connection, self._book.key, what, known)
+                ),
                 begin=_ORDERS,
             )
         except CommitUnsure as error:

@@ -8,6 +8,9 @@ server would hold the locks of a host that lost its power for two hours.
 
 from __future__ import annotations
 
+import contextlib
+import os
+import socket
 from typing import Any, Final, TypeAlias
 
 import psycopg
@@ -65,6 +68,14 @@ def opened(url: str, *, writes: bool) -> Connection:
             raise meant(error, name(url)) from error
         raise
     return connection
+
+
+def cut(connection: Connection | None) -> None:
+    """End a connection under whatever waits on it. From any thread."""
+    with contextlib.suppress(psycopg.Error, OSError):
+        if connection is not None:
+            with socket.socket(fileno=os.dup(connection.fileno())) as ended:
+                ended.shutdown(socket.SHUT_RDWR)
 
 
 def meant(error: psycopg.Error, ledger: str) -> LedgerError | LedgerUnavailable:

@@ -13,6 +13,7 @@ import msgspec
 from proxy.core.limits.credit import Credit
 from proxy.ledger.credit_chain import CREDIT_COLUMNS, LINK_COLUMNS, first_links, link
 from proxy.ledger.postgresql.connection import Connection
+from proxy.ledger.postgresql.tenants import CHANNEL
 from proxy.ledger.postgresql.texts import cleaned
 
 _COLUMNS: Final = ", ".join(CREDIT_COLUMNS)
@@ -37,6 +38,7 @@ def add(connection: Connection, given: Credit, key: bytes, now_ms: int) -> None:
     last = connection.execute(_LAST).fetchone()
     assert last is not None, "the chain is begun when a ledger is opened"
     connection.execute(_LINK, link(added[0], now_ms, last[0], values, key))
+    connection.execute("SELECT pg_notify(%s, '')", (CHANNEL,))
 
 
 def begin_chain(connection: Connection, key: bytes, now_ms: int) -> None:
@@ -52,6 +54,12 @@ def begin_chain(connection: Connection, key: bytes, now_ms: int) -> None:
 def every(connection: Connection) -> list[Credit]:
     """Every credit, in the order of booking."""
     return [credit(row[1:]) for row in _every(connection)]
+
+
+def after(connection: Connection, seq: int) -> list[Credit]:
+    """The credits behind that one, in the order of booking."""
+    rows = connection.execute(f"SELECT {_COLUMNS} FROM grants WHERE seq > %s ORDER BY seq", (seq,))
+    return [credit(row) for row in rows]
 
 
 def credit(row: tuple[Any, ...]) -> Credit:

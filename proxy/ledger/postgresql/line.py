@@ -9,8 +9,6 @@ from __future__ import annotations
 import contextlib
 import datetime
 import logging
-import os
-import socket
 import threading
 import time
 import zlib
@@ -23,7 +21,7 @@ from psycopg.pq import TransactionStatus
 from proxy.core.fault_points import FaultPoint, no_fault
 from proxy.ledger import LedgerUnavailable
 from proxy.ledger.postgresql.address import name
-from proxy.ledger.postgresql.connection import WRITER_LOCKS, Connection, meant, opened
+from proxy.ledger.postgresql.connection import WRITER_LOCKS, Connection, cut, meant, opened
 from proxy.ledger.postgresql.schema import add_months, identity, migrate, schema_version
 
 AGE_MAX_S: Final = 3600.0
@@ -104,10 +102,8 @@ class Line:
 
     def cut(self) -> None:
         """End the connection under whatever waits on it. From any thread."""
-        with self._guard, contextlib.suppress(psycopg.Error, OSError):
-            if self._connection is not None:
-                with socket.socket(fileno=os.dup(self._connection.fileno())) as ended:
-                    ended.shutdown(socket.SHUT_RDWR)
+        with self._guard:
+            cut(self._connection)
 
     def close(self) -> None:
         """End the connection; it is made again when it is next needed."""

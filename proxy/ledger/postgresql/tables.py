@@ -338,18 +338,31 @@ CREATE TABLE notices (
 CREATE INDEX notices_message ON notices (message_id);
 """
 
+# `home` tells the data directory, so that a process that was killed goes on at once on its own.
+_INSTANCES = f"""
+CREATE TABLE instances (
+    name {_TEXT} PRIMARY KEY,
+    boot {_TEXT} NOT NULL,
+    home {_TEXT} NOT NULL,
+    state {_TEXT} NOT NULL CHECK (state IN ('live', 'left', 'forgotten')),
+    started_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    seen_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+"""
+
 # A migration adds and never takes away: the version before it runs on its tables too.
 MIGRATIONS: Final[tuple[str, ...]] = (
     "".join(
         (_GUARD, _RECORDS, _MONTHS, _CHAINS, _ROLLUPS, _AROUND, *map(_append_only, APPEND_ONLY))
     ),
+    _INSTANCES,
 )
 
 # What a process needs that books and reads, and owns nothing: {role} is its name, quoted.
 RIGHTS: Final = """
 GRANT SELECT, INSERT ON ALL TABLES IN SCHEMA {schema} TO {role};
-GRANT UPDATE ON cursor, fold, journal_positions, refusals, rollups, rollups_4h, rollups_daily,
-    rollups_monthly, tenants TO {role};
+GRANT UPDATE ON cursor, fold, instances, journal_positions, refusals, rollups, rollups_4h,
+    rollups_daily, rollups_monthly, tenants TO {role};
 GRANT UPDATE, DELETE ON notices TO {role};
 GRANT DELETE ON rollups, rollup_groups, rollups_4h, rollups_daily, rollups_monthly TO {role};
 GRANT USAGE ON SCHEMA {schema} TO {role};

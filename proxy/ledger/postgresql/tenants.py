@@ -11,11 +11,12 @@ from typing import Final
 import msgspec
 
 from proxy.core.managed import Managed, TenantChange
+from proxy.ledger import LedgerOutdated
 from proxy.ledger.audit_chain import COLUMNS, next_rows
 from proxy.ledger.postgresql.connection import Connection
 from proxy.ledger.postgresql.texts import clean, cleaned
 
-CHANNEL: Final = "tollkeeper_tenants"  # its payload is the version
+CHANNEL: Final = "tollkeeper_tenants"  # its payload is the version; of a credit nothing
 
 _VERSION: Final = "SELECT coalesce(max(version), 0) + 1 FROM tenants"
 _TENANT: Final = (
@@ -30,14 +31,19 @@ _ALL: Final = "SELECT doc FROM tenants ORDER BY kind, name"
 _MANAGED: Final = msgspec.json.Decoder(Managed)
 
 
-def change(connection: Connection, key: bytes, what: TenantChange) -> bytes | None:
+def change(
+    connection: Connection, key: bytes, what: TenantChange, known: int | None = None
+) -> bytes | None:
     """Write rows and audit; returns the hash of the last audit row, if there is one.
 
-    The transaction holds the lock of orders, so that versions and audit follow each other.
+    The transaction holds the lock of orders, so that versions and audit follow each other. Raises
+    LedgerOutdated where another version than `known` is the newest.
     """
     row = connection.execute(_VERSION).fetchone()
     assert row is not None, "an aggregate is one row"
     version = int(row[0])
+    if known is not None and known != version - 1:
+        raise LedgerOutdated
     connection.cursor().executemany(
         _TENANT,
         [(one.kind.value, clean(one.name), version, msgspec.json.encode(one)) for one in what.rows],

@@ -106,7 +106,7 @@ class SqliteLedger:
         """See `Ledger.credits`."""
         return await on_its_thread(self._connection, read)
 
-    async def change(self, what: TenantChange) -> None:
+    async def change(self, what: TenantChange, known: int | None = None) -> None:
         """See `Ledger.change`."""
         await self._changing(lambda connection: change(connection, self._book.key, what))
 

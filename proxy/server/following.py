@@ -1,0 +1,89 @@
+"""Follows what other processes write into a shared ledger: keys, teams, suspensions and credits.
+
+It hears of it at once, or at its next look. Others see by its looks that this process lives.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from time import monotonic
+from typing import Final
+
+from proxy.dataplane.gateway import Gateway
+from proxy.dataplane.services import Services
+from proxy.ledger import LedgerError, LedgerUnavailable
+from proxy.ledger.sharing import NameTaken, Sharing
+from proxy.server.tenancy import Tenancy
+from proxy.tenants.directory import Directory
+from proxy.tenants.ring import KeyRing
+
+LOG = logging.getLogger("tollkeeper.server")
+AGAIN_S: Final = 0.2  # until the ledger is asked again, when it was away
+TELL_S: Final = 2.0  # of silence
+
+
+class Following:
+    """The keys and credits of other processes, as they come. `run` runs beside the requests."""
+
+    def __init__(
+        self,
+        sharing: Sharing,
+        services: Services,
+        gateway: Gateway,
+        tenancy: Tenancy,
+        now_s: Callable[[], float] = monotonic,
+    ) -> None:
+        self._sharing = sharing
+        self._services = services
+        self._gateway = gateway
+        self._tenancy = tenancy
+        self._now_s = now_s
+        self._told = False  # that nothing is heard
+        self._closed = False  # keys made at run time are not served any more
+        services.heard(now_s())
+
+    async def run(self) -> None:
+        """Until cancelled. Raises NameTaken: the process must not go on under its name."""
+        while True:
+            try:
+                if await self._sharing.look() != self._tenancy.known:
+                    await self._tenancy.hear()
+            except NameTaken:
+                raise
+            except (LedgerError, LedgerUnavailable) as error:
+                self._missed(error)
+                await asyncio.sleep(AGAIN_S)
+            else:
+                self._heard()
+
+    def _heard(self) -> None:
+        services = self._services
+        if self._told:
+            LOG.warning("what other processes write is heard again")
+        if self._closed:
+            services.admit(services.directory, KeyRing(services.directory))
+        self._told = self._closed = False
+        services.heard(self._now_s())
+
+    def _missed(self, error: Exception) -> None:
+        services = self._services
+        silent_s = self._now_s() - (services.heard_s or 0.0)
+        if silent_s >= TELL_S and not self._told:
+            self._told = True
+            LOG.error(
+                "keys and credits stay as they were heard of last, and unknown keys are refused"
+                " with 503: %s",
+                error,
+            )
+        most_s = self._gateway.snapshot.settings.admin.stale_max_s
+        if most_s is not None and silent_s >= most_s and not self._closed:
+            self._closed = True
+            services.admit(services.directory, KeyRing(of_the_config(services.directory)))
+            LOG.error("keys made at run time are refused: nothing was heard for %.0f s", silent_s)
+
+
+def of_the_config(directory: Directory) -> Directory:
+    """The keys and teams of the config alone, each in the state that is known of it."""
+    return Directory(directory.config, [row for row in directory.rows.values() if row.file])
