@@ -110,6 +110,22 @@ async def test_a_connection_is_ours_and_comes_back_last_in_first_out() -> None:
         await connections.aclose()
 
 
+async def test_aiohttps_connector_neither_keeps_a_connection_nor_ends_it() -> None:
+    """What it kept would take half a kilobyte each, and be closed with it in mid-answer."""
+    async with raw_upstream(answering) as upstream:
+        connections = pool(upstream.url)
+        resting, busy = await exchange(connections), await exchange(connections)
+        assert connections._session is not None
+        connector = connections._session.connector
+        assert connector is not None and not connector._acquired and not connector._conns
+        connections.release(resting)
+        await connections.aclose()
+        assert not resting.is_connected() and busy.is_connected()
+        connections.release(busy)
+        assert not busy.is_connected() and connections.in_use == 0
+        await until(lambda: all(writer.is_closing() for writer in upstream.accepted))
+
+
 async def test_bytes_that_nobody_asked_for_condemn_a_connection() -> None:
     seen = asyncio.Event()
 
