@@ -245,13 +245,10 @@ class Gateway:
     def _remember(self, request: Request, caller: Caller, tenant: Tenant) -> None:
         """Keeps what the head of this request was found to say, for the next one with the same.
 
-        Not if the config or a key changed while the body came: it would hold for no request.
+        It holds for none where the config or a key changed while the body came: `caller.snapshot`
+        is an earlier one then.
         """
-        if (
-            caller.snapshot is self.snapshot
-            and request.head.key is not None
-            and encoding_of(request) is None
-        ):
+        if request.head.key is not None and encoding_of(request) is None:
             known = KnownCaller(
                 request,
                 caller.snapshot,

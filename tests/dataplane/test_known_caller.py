@@ -10,6 +10,7 @@ import pytest_asyncio
 import yaml
 
 from proxy.core.http.headers import RawHeaders
+from proxy.dataplane.known_caller import WAYS_MAX, KnownCaller
 from proxy.dataplane.request_loop import RequestLoop
 from proxy.tenants.ring import KeyRing, Tenant
 from tests.support.raw import RawClient, RawUpstream, Visit, raw_upstream
@@ -260,6 +261,37 @@ async def test_another_connection_with_the_same_head_is_known_at_once(
         assert visit.body == body(prompt).replace(b"m-1", model)
         assert visit.header("content-length") == b"%d" % len(visit.body)
         assert visit.header("x-request-id") == b"%d" % number
+
+
+async def test_each_model_goes_its_own_way_and_few_are_kept(
+    tmp_path: Path, upstream: RawUpstream
+) -> None:
+    many = [f"m-{letter}" for letter in "abcdefghijklmnop"]
+    async with raw_upstream(script) as second:
+        settings = config(
+            upstream.url,
+            upstreams={
+                name: {"base_url": url, "api_key": "k"}
+                for name, url in (("one", upstream.url), ("two", second.url))
+            },
+            routes=[{"model": "m-2", "upstream": "two"}, {"model": "*", "upstream": "one"}],
+            keys={
+                "alice": {"team": "research", "secret": "sk-test", "models": ["m-1", "m-2", *many]}
+            },
+        )
+        async with running(tmp_path, settings) as proxy:
+            client = await RawClient.connect(proxy.address)
+            models = ["m-1", "m-1", "m-2", "m-1", "m-3", "m-2", *many]
+            for model in models:
+                await client.send(post("a").replace(b"m-1", model.encode()))
+                assert (await client.answer()).status == (403 if model == "m-3" else 200), model
+            (connection,) = proxy.server.front.listener.connections
+            assert isinstance(connection, RequestLoop) and connection._head is not None
+            known = connection._head.known
+            assert isinstance(known, KnownCaller) and len(known.ways) <= WAYS_MAX
+            await client.aclose()
+        assert [b"m-2" in visit.body for visit in second.visits] == [True, True]
+        assert len(upstream.visits) == 3 + len(many)
 
 
 EMPTY_OR_NOT = [(b"k1", b""), (b"", b"k2"), (b"", b""), (b"k1", b"k2")]

@@ -126,6 +126,18 @@ async def test_aiohttps_connector_neither_keeps_a_connection_nor_ends_it() -> No
         await until(lambda: all(writer.is_closing() for writer in upstream.accepted))
 
 
+async def test_a_connection_that_is_discarded_twice_gives_back_one_place() -> None:
+    async with raw_upstream(answering) as upstream:
+        connections = pool(upstream.url)
+        one, two = await exchange(connections), await exchange(connections)
+        for _ in range(2):
+            connections.discard(one)
+        assert connections.in_use == 1
+        connections.discard(two)
+        assert connections.in_use == 0
+        await connections.aclose()
+
+
 async def test_bytes_that_nobody_asked_for_condemn_a_connection() -> None:
     seen = asyncio.Event()
 
