@@ -34,7 +34,7 @@ PYTEST  := $(BIN)/python -m pytest
 # `make check test` runs tests/project once: among all others, unless ARGS narrows those.
 PROJECT := $(if $(and $(filter test,$(MAKECMDGOALS)),$(if $(ARGS),,all)),,yes)
 
-.PHONY: help demo serve quick test test-latest check campaign openapi bench bench-quick bench-phases bench-growth prices dashboards lock clean
+.PHONY: help demo serve quick test test-latest check campaign openapi bench bench-quick bench-phases bench-growth prices dashboards screenshots lock clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile
@@ -137,6 +137,9 @@ bench-growth: $(DEV) ## what grows with bodies, streams, keys and limits, a minu
 
 prices: $(DEV) ## the bundled price table anew, from the installed genai-prices
 	$(BIN)/python -m tools.prices
+
+screenshots: $(DEV) $(NODE) ## pictures of the pages in a browser, into build/screenshots
+	SCREENSHOTS=build/screenshots $(PYTEST) -q tests/clients/test_pages.py
 
 dashboards: $(DEV) ## the files in dashboards/ anew, from tools/dashboards
 	$(BIN)/python -m tools.dashboards
