@@ -9,6 +9,7 @@ import msgspec
 
 WIDTH: Final = 720
 HEIGHT: Final = 160
+DAYS: Final = 31  # a month in its course leaves room for the days to come
 _GAP: Final = 2
 
 
@@ -20,22 +21,21 @@ class Bar(msgspec.Struct, frozen=True):
     width: int
     height: int
     label: str
-    figure: str
 
 
-def bars(values: Sequence[tuple[str, int, str]]) -> list[Bar]:
-    """A bar for each (label, value, figure). Values below zero, which corrections make, have none.
+def bars(values: Sequence[tuple[str, int]]) -> list[Bar]:
+    """A bar for each (label, value). Values below zero, which corrections make, have none.
 
     A value above zero is at least one unit high, so that it is seen.
     """
     if not values:
         return []
-    most = max(max(value for _, value, _ in values), 1)
-    step = WIDTH // len(values)
+    most = max(max(value for _, value in values), 1)
+    step = WIDTH // max(len(values), DAYS)
     found = []
-    for place, (label, value, figure) in enumerate(values):
+    for place, (label, value) in enumerate(values):
         height = max(1, value * HEIGHT // most) if value > 0 else 0
-        found.append(Bar(place * step, HEIGHT - height, max(1, step - _GAP), height, label, figure))
+        found.append(Bar(place * step, HEIGHT - height, max(1, step - _GAP), height, label))
     return found
 
 

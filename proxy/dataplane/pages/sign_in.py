@@ -11,6 +11,7 @@ import binascii
 import hashlib
 import hmac
 import ipaddress
+import re
 import secrets
 from typing import Final
 
@@ -21,6 +22,7 @@ COOKIE: Final = "tollkeeper_ui"
 FORM_COOKIE: Final = "tollkeeper_ui_form"
 LASTS_S: Final = 3600
 _NONCE_BYTES: Final = 16
+_NONCE: Final = re.compile(r"[A-Za-z0-9_-]{22}")
 _PARTS: Final = 3
 
 FAILURES_MAX: Final = 10  # wrong keys from one address within
@@ -60,8 +62,13 @@ class SignIn:
                 return keys.known(digest, now_ms)
         return None
 
-    def nonce(self) -> str:
-        """What the form of a browser that is not signed in is tied to, as a cookie."""
+    def nonce(self, cookie: str | None = None) -> str:
+        """What the form of a browser that is not signed in is tied to: its cookie, or a new one.
+
+        A second tab keeps the first one's form good. What we did not make is not sent back.
+        """
+        if cookie is not None and _NONCE.fullmatch(cookie):
+            return cookie
         return secrets.token_urlsafe(_NONCE_BYTES)
 
     def token(self, cookie: str) -> str:

@@ -189,7 +189,7 @@ class TeamPages:
     ) -> None:
         """The form to sign in. `said`: why a sign-in ended. `over`: its cookie goes."""
         headers = request.headers
-        nonce = browser.cookies(headers).get(FORM_COOKIE) or self._sign_in.nonce()
+        nonce = self._sign_in.nonce(browser.cookies(headers).get(FORM_COOKIE))
         body = self._rendering.page(
             "sign_in",
             token=self._sign_in.token(nonce),

@@ -32,7 +32,7 @@ from proxy.tenants.ring import Tenant
 
 SHOWN_MAX: Final = 100  # lines of a table; the csv has all of them
 CSV_ROWS_MAX: Final = 200_000
-READING_AT_ONCE: Final = 3  # pages that read the book; each takes a thread
+READING_AT_ONCE: Final = 2  # pages that read the book; each takes a thread that all share
 _MONTH = re.compile(r"[0-9]{4}-(0[1-9]|1[0-2])")
 _COSTS: Final = frozenset({"cost", "cost_nano"})
 _BY: Final = ("day", "key", "model")
@@ -130,7 +130,7 @@ class Views:
         return {
             **months,
             "tables": tables,
-            "chart": chart.bars([(label, value, str(value)) for label, value in values]),
+            "chart": chart.bars(values),
             "charted": "charge" if priced else "tokens",
         }
 
@@ -245,8 +245,13 @@ class Views:
         own = not (tenant.lead and tenant.team is not None)
         names = (*by, "key") if own and "key" not in by else by
         with readable():
-            rows = await self._usage.sums.of(names, zone, span.start_ms, span.end_ms, tenant.team)
-        return [row for row in rows if row["key"] == tenant.key_id] if own else rows
+            async with self._turns.of(tenant.key_id):
+                rows = await self._usage.sums.of(
+                    names, zone, span.start_ms, span.end_ms, tenant.team
+                )
+        if not own:
+            return rows
+        return await asyncio.to_thread(lambda: [row for row in rows if row["key"] == tenant.key_id])
 
 
 def _lines(rows: Iterable[Mapping[str, Any]], name: str, currency: str) -> list[UseLine]:

@@ -72,6 +72,9 @@ def test_a_form_is_good_for_its_browser_alone() -> None:
             MADE.check_token(cookie, token)
     with pytest.raises(ProxyError, match="403"):
         MADE.check_token(MADE.nonce(), MADE.token(nonce))
+    assert MADE.nonce(nonce) == nonce, "a second tab"
+    for made_up in ("", "x", f"{nonce}x", f"{nonce[:-1]};", "é" * 22):
+        assert MADE.nonce(made_up) != made_up
 
 
 def test_an_address_has_ten_wrong_keys_a_minute() -> None:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import io
 import re
 from pathlib import Path
 
+import pytest
+
+from proxy.dataplane.endpoints.sums import Sums, SumsAsked
+from proxy.ledger.reading import UsageRow
 from tests.dataplane.endpoints.test_team_usage import KEYS
 from tests.dataplane.pages.visitor import site, visitor
 
@@ -79,3 +84,29 @@ async def test_a_record_is_explained_as_record_show_explains_it(tmp_path: Path) 
         assert "= 0.013 USD, rounded once, from the exact value" in text
         for wrong in ("x", "0" * 36, f"{id}/", f"{id}%00"):
             assert (await one.get(f"/ui/records/{wrong}"))[0] == 404
+
+
+async def test_one_key_asks_the_book_one_thing_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each month is another question: else one browser could take all threads of the process."""
+    async with site(tmp_path) as admin, visitor(admin) as one:
+        await one.sign_in(KEYS["bob"])
+        asked, most = [], []
+        read = Sums._read
+
+        def reading(self: Sums, what: SumsAsked) -> list[UsageRow]:
+            asked.append(what)
+            most.append(len(asked))
+            try:
+                return read(self, what)
+            finally:
+                asked.remove(what)
+
+        monkeypatch.setattr(Sums, "_read", reading)
+        paths = [
+            f"/ui/{page}?month=2020-{n:02}" for n in range(1, 13) for page in ("use", "export.csv")
+        ]
+        answers = await asyncio.gather(*(one.get(path) for path in paths))
+        assert {status for status, _, _ in answers} == {200}
+        assert len(most) >= 36 and max(most) == 1
