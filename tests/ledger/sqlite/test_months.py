@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from proxy.core.records.checkpoints import signature_of, signed_note
 from proxy.ledger import Batch, LedgerError, connect
 from proxy.ledger.signing import FILE, month_signer
 from proxy.ledger.sqlite import connect_reader
@@ -161,6 +162,19 @@ def test_a_forged_month_is_told(path: Path, forgery: str, what: str) -> None:
     forger.close()
     told = [flaw.what for flaw in verified(path).findings if flaw.part == "months"]
     assert any(what in line for line in told), told
+
+
+def test_a_signature_that_no_key_made_is_told(path: Path) -> None:
+    seal_all(path)
+    forger = forger_of(path)
+    [(public_key, note)] = forger.execute("SELECT public_key, checkpoint FROM months LIMIT 1")
+    text, _ = signature_of(note)
+    forged = signed_note(text, public_key, bytes(64))
+    forger.execute("UPDATE months SET checkpoint = ? WHERE checkpoint = ?", (forged, note))
+    forger.close()
+    assert [flaw.what for flaw in verified(path).findings] == [
+        "month 2026-11: its signature is wrong"
+    ]
 
 
 def test_a_month_that_was_signed_anew_is_told(path: Path) -> None:
