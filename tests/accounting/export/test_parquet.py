@@ -110,6 +110,14 @@ def test_the_bytes_are_the_same_whatever_the_pages(
     assert groups == [len(group) for group in cut(rows, 7)]
 
 
+def test_many_rows_are_the_same_bytes_too(tmp_path: Path) -> None:
+    """Within a group the file has pages of its own, which must not end where the rows came in."""
+    [row] = booked(tmp_path / "ledger.db", make_record(0))
+    place = canonical.COLUMNS.index("hash")
+    rows = [(*row[:place], n.to_bytes(32), *row[place + 1 :]) for n in range(21_000)]
+    assert len({written(cut(rows, size)) for size in (1_000, 1_700, 21_000)}) == 1
+
+
 def test_no_more_than_a_group_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parquet, "GROUP_ROWS", 4)
     rows = booked(tmp_path / "ledger.db", *map(make_record, range(10)))
