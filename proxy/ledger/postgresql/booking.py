@@ -249,7 +249,7 @@ class PostgresBooker:
             self._confirmed[writer] = position
             _LOG.error(
                 "%s has lost what it had confirmed: closes %d to %d of the journal %r. The journal"
-                " still holds them: `tollkeeper ledger replay` books them again",
+                " keeps them for `journal.keep`: restart this process, and it books them again",
                 self._line.name,
                 position + 1,
                 confirmed,

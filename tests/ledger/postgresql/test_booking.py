@@ -266,7 +266,7 @@ def test_a_database_that_lost_what_it_had_confirmed_is_told(
             book.book(make_record(2))
             book.book(make_record(3))
         [told] = caplog.messages
-        assert "closes 1 to 2" in told and "ledger replay" in told
+        assert "closes 1 to 2" in told and "restart this process" in told
 
 
 def test_text_and_numbers_that_postgresql_refuses_block_nothing() -> None:
