@@ -38,8 +38,8 @@ def proxies(
     """One process for each directory; at the end each is killed."""
     with contextlib.ExitStack() as stack:
         yield [
-            stack.enter_context(proxy_process(directory, upstream, **shared))
-            for directory in directories
+            stack.enter_context(proxy_process(directory, upstream, instance=f"p{n}", **shared))
+            for n, directory in enumerate(directories)
         ]
 
 
