@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Collection
 from pathlib import Path
 
 from proxy.accounting.end_users import EndUsers
@@ -24,10 +25,12 @@ async def adopt_others(
     pricing: Pricing,
     *,
     timeout_s: float,
+    kept: Collection[str] = (),
 ) -> int:
     """Settle and book what dead processes left in their journals under `root`.
 
     Returns the number of records made. A directory that a living process holds is left alone. One
+    of the names in `kept` belongs to a process that starts or comes back by itself. One
     that cannot be taken over, or not be booked in time, waits for the next start.
     """
     settled = 0
@@ -37,6 +40,8 @@ async def adopt_others(
         _LOG.error("what other processes left in %s cannot be looked at: %s", root, error)
         return 0
     for directory in directories:
+        if directory.name in kept:
+            continue
         try:
             settled += await _adopt(directory, options, ledger, metrics, pricing, timeout_s)
         except (JournalUnavailable, OSError) as error:

@@ -22,10 +22,11 @@ if TYPE_CHECKING:
     import uvloop
 
     from proxy.config import loader
-    from proxy.server import lifecycle, listening, logs, startup
+    from proxy.server import crew, lifecycle, listening, logs, startup
 else:
     uvloop = later("uvloop")
     loader = later("proxy.config.loader")
+    crew = later("proxy.server.crew")
     lifecycle = later("proxy.server.lifecycle")
     logs = later("proxy.server.logs")
     startup = later("proxy.server.startup")
@@ -48,8 +49,19 @@ LOG = logging.getLogger("tollkeeper.serve")
     metavar="HOST:PORT",
     help="With --upstream: another address than 127.0.0.1:9464.",
 )
+@click.option(
+    "--processes",
+    metavar="N",
+    type=click.IntRange(1, 64),
+    default=1,
+    help="So many processes on this machine, where ledger and quota are shared (docs/scale.md).",
+)
 def serve(
-    config_path: Path | None, upstream: str | None, listen: str | None, metrics_listen: str | None
+    config_path: Path | None,
+    upstream: str | None,
+    listen: str | None,
+    metrics_listen: str | None,
+    processes: int,
 ) -> None:
     """Run the proxy: data, health and metrics listeners.
 
@@ -72,9 +84,13 @@ def serve(
         )
     if upstream is None:
         loaded = common.load(config_path)
+        if processes > 1:
+            sys.exit(_run_several(loaded, processes))
         # A reload reads the same file again, even where another one would now be found first.
         run(loaded, ready=_announce, reload=lambda: loader.load(loaded.path, os.environ))
     else:
+        if processes > 1:
+            raise click.UsageError("--processes needs a config that names shared stores.")
         run(_forward_only(upstream, listen, metrics_listen), ready=_announce)
 
 
@@ -83,6 +99,7 @@ def run(
     *,
     ready: Callable[[listening.Addresses], None],
     reload: Callable[[], loader.Loaded] | None = None,
+    member: crew.Member | None = None,
 ) -> None:
     """Log to stderr and serve until stopped; Failed with the reason if the process cannot start."""
     logs.configure(loaded.settings.log.format, sys.stderr)
@@ -98,10 +115,36 @@ def run(
         fair = limit >= settings.inflight_max and settings.connections_max is None
         LOG.log(logging.INFO if fair else logging.WARNING, "%s", shortage)
     try:
-        uvloop.run(lifecycle.serve(loaded, ready=ready, reload=reload, environ=os.environ))
+        uvloop.run(
+            lifecycle.serve(loaded, ready=ready, reload=reload, environ=os.environ, member=member)
+        )
         LOG.info("stopped")
     except startup.StartError as error:
         raise common.Failed(str(error)) from error
+
+
+def _run_several(loaded: loader.Loaded, processes: int) -> int:
+    """The exit code of a parent with so many children."""
+    if (reason := crew.why_not_several(loaded.settings)) is not None:
+        raise common.Failed(f"--processes {processes}: {reason}")
+    logs.configure(loaded.settings.log.format, sys.stderr)
+
+    def serve_one(member: crew.Member) -> int:
+        def read() -> loader.Loaded:
+            return member.loaded(loader.load(loaded.path, os.environ))
+
+        try:
+            run(member.loaded(loaded), ready=_announce, reload=read, member=member)
+        except common.Failed as error:
+            error.show()
+            return error.exit_code
+        return 0
+
+    base = startup.instance_of(loaded.settings, True) or "tollkeeper"
+    try:
+        return crew.Crew(loaded.settings, base, processes, serve_one).run()
+    except OSError as error:
+        raise common.Failed(f"listen: cannot be opened: {error.strerror or error}") from error
 
 
 def _let_sigterm_end_the_start() -> None:

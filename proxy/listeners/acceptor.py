@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from time import monotonic
 
 from proxy.listeners.addresses import BACKLOG, sockets_at
@@ -56,7 +56,10 @@ class Acceptor:
 
     async def listen(self, host: str, port: int) -> tuple[str, int]:
         """Listens at an address; returns its host and port. OSError if it cannot be opened."""
-        opened = await sockets_at(host, port)
+        return self.accept_from(await sockets_at(host, port))
+
+    def accept_from(self, opened: Sequence[socket.socket]) -> tuple[str, int]:
+        """Accepts from sockets that listen already; returns the first one's host and port."""
         self._listening += opened
         for listening in opened:
             asyncio.get_running_loop().add_reader(listening.fileno(), self._accept, listening)

@@ -34,6 +34,7 @@ from proxy.notify.notifier import Notifier
 from proxy.quota.watch import tell_limits
 from proxy.server.book_check import check_newest
 from proxy.server.config_history import begin_history
+from proxy.server.crew import Member
 from proxy.server.failpoints import Failpoints
 from proxy.server.following import Following
 from proxy.server.listening import Addresses, Front, acceptor_of, open_data, open_side
@@ -67,10 +68,12 @@ async def serve(
     ready: Callable[[Addresses], None] | None = None,
     reload: Callable[[], Loaded] | None = None,
     environ: Mapping[str, str] | None = None,
+    member: Member | None = None,
 ) -> None:
     """Runs the proxy until SIGTERM or SIGINT. Raises StartError.
 
-    A second signal cuts the drain short. SIGHUP calls `reload`.
+    A second signal cuts the drain short. SIGHUP calls `reload`. `member`: this is a child of a
+    parent that has opened the clients' listeners.
     """
     if not hasattr(aiohttp.http_parser, "HttpRequestParserC"):
         raise StartError(
@@ -84,9 +87,11 @@ async def serve(
         raise StartError(
             f"TOLLKEEPER_FAILPOINTS: {error}. Correct it; outside of fault tests, leave it unset."
         ) from error
-    server = await Server.start(loaded, fail, reload)
+    server = await Server.start(loaded, fail, reload, member=member)
     try:
         server.handle_signals()
+        if member is not None:
+            server.leave_with(member)
         if ready is not None:
             ready(server.addresses)
         await server.stop_asked()
@@ -125,6 +130,7 @@ class Server:
         fail: FaultPoint = no_fault,
         reload: Callable[[], Loaded] | None = None,
         vocabularies: Vocabularies | None = None,
+        member: Member | None = None,
     ) -> Self:
         """A process that serves. Raises StartError; everything is closed again then."""
         snapshot = compiled(loaded.settings)
@@ -144,7 +150,8 @@ class Server:
             tasks.spawn(services.journal.run(), "journal")
             tasks.spawn(services.recorder.run(), "recorder")
             tasks.spawn(services.counter.run(), "counter")
-            await count_what_was_used(services, snapshot, tasks)
+            kept = () if member is None else member.names
+            await count_what_was_used(services, snapshot, tasks, kept)
             settings = snapshot.settings
             await check_newest(services.reader, settings.data_dir / settings.ledger.key_file)
             describe(services, snapshot.settings)
@@ -159,7 +166,14 @@ class Server:
             tenancy = Tenancy(services, gateway, turn)
             reloads = Reloads(reload, loaded, services, gateway, acceptor, turn, history)
             metrics, metrics_address, admin = await open_side(
-                gateway, services, health, readiness, tenancy.change, reloads.reload, close
+                gateway,
+                services,
+                health,
+                readiness,
+                tenancy.change,
+                reloads.reload,
+                close,
+                with_admin=member is None or member.number == 0,
             )
             if services.sharing is not None:
                 following = Following(services.sharing, services, gateway, tenancy)
@@ -167,7 +181,7 @@ class Server:
             tasks.spawn(keep_counted(services, lambda: gateway.snapshot), "counts")
             tasks.spawn(_watch(services, listener, readiness, clock), "watch")
             notifier = _tell_operators(services, gateway, tasks, close)
-            data, *more = await open_data(snapshot.settings, acceptor)
+            data, *more = await open_data(snapshot.settings, acceptor, member)
             addresses = Addresses(data, metrics_address, admin, tuple(more))
             front = Front(gateway, listener, acceptor, metrics, addresses)
             readiness.serve()
@@ -196,6 +210,17 @@ class Server:
         loop.add_signal_handler(signal.SIGTERM, self.stop)
         loop.add_signal_handler(signal.SIGINT, self.stop, True)
         loop.add_signal_handler(signal.SIGHUP, lambda: self._tasks.spawn(self.reload(), "reload"))
+
+    def leave_with(self, member: Member) -> None:
+        """Tell the parent that this process serves, and stop when the parent is gone."""
+        loop = asyncio.get_running_loop()
+
+        def gone() -> None:
+            loop.remove_reader(member.parent_fd)
+            self.stop()
+
+        loop.add_reader(member.parent_fd, gone)
+        member.tell_ready()
 
     def stop(self, by_hand: bool = False) -> None:
         """Begins the drain; called again, cuts it short."""

@@ -24,6 +24,7 @@ from proxy.listeners.acceptor import Acceptor
 from proxy.listeners.addresses import shown, sockets_at
 from proxy.listeners.descriptors import connections_max, limit
 from proxy.metrics.server import MetricsListener
+from proxy.server.crew import Member
 from proxy.server.readiness import Readiness
 from proxy.server.startup import StartError, observe
 
@@ -55,10 +56,12 @@ async def open_side(
     change: Changing,
     reload: Reloading,
     close: contextlib.AsyncExitStack,
+    with_admin: bool = True,
 ) -> tuple[MetricsListener, str, str]:
     """Opens the metrics listener and the admin plane.
 
-    Returns the first, and the addresses of both. Raises StartError.
+    Returns the first, and the addresses of both. `with_admin`: this process has the latter.
+    Raises StartError.
     """
     settings = gateway.snapshot.settings
     metrics = MetricsListener(
@@ -72,6 +75,8 @@ async def open_side(
     metrics_place, *_ = places(settings)
     async with _opening(metrics_place, settings):
         metrics_address = await metrics.start(*host_port(settings.metrics.listen))
+    if not with_admin:
+        return metrics, metrics_address, ""
     plane = AdminPlane(
         admin_routes(services, lambda: gateway.snapshot, readiness.reason, change, reload),
         health,
@@ -98,8 +103,12 @@ def acceptor_of(
     return acceptor
 
 
-async def open_data(settings: Settings, acceptor: Acceptor) -> list[str]:
-    """Opens the clients' listeners and returns their addresses. Raises StartError."""
+async def open_data(
+    settings: Settings, acceptor: Acceptor, member: Member | None = None
+) -> list[str]:
+    """Opens the clients' listeners, unless the parent has; their addresses. Raises StartError."""
+    if member is not None:
+        return [shown(acceptor.accept_from([one])) for one in member.sockets]
     addresses = []
     for place in places(settings):
         if place.setting == "listen":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from proxy.accounting.adoption import adopt_others
 from proxy.core.dialects.registry import DIALECTS, PASSTHROUGH
@@ -36,7 +36,11 @@ BOOK_AT_START_S = 2.0  # how long a start waits for that, and for its own journa
 
 
 async def book_what_was_left(
-    services: Services, snapshot: Snapshot, options: JournalOptions, tasks: Tasks
+    services: Services,
+    snapshot: Snapshot,
+    options: JournalOptions,
+    tasks: Tasks,
+    kept: Collection[str] = (),
 ) -> None:
     """Books the journals of dead processes, because limits count what is in the book.
 
@@ -49,6 +53,7 @@ async def book_what_was_left(
         services.metrics,
         snapshot.prices,
         timeout_s=ADOPT_S,
+        kept=kept,
     )
     adopted = tasks.spawn(adoption, "adoption")
     booked = await services.recorder.drain(BOOK_AT_START_S)

@@ -14,7 +14,7 @@ import secrets
 import shutil
 import socket
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from importlib import import_module
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -94,10 +94,16 @@ async def opened(
         ) from error
 
 
-async def count_what_was_used(services: Services, snapshot: Snapshot, tasks: Tasks) -> None:
-    """Books earlier requests, then counts the limits. Raises StartError."""
+async def count_what_was_used(
+    services: Services, snapshot: Snapshot, tasks: Tasks, kept: Collection[str] = ()
+) -> None:
+    """Books earlier requests, then counts the limits. Raises StartError.
+
+    `kept`: journals of processes that book their own.
+    """
     started_ms = services.now_ms()
-    await book_what_was_left(services, snapshot, journal_options(snapshot.settings), tasks)
+    options = journal_options(snapshot.settings)
+    await book_what_was_left(services, snapshot, options, tasks, kept)
     try:
         await count_limits(services, snapshot)
         served = await asyncio.to_thread(served_models, snapshot, services.reader)

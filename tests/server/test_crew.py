@@ -1,0 +1,108 @@
+"""One `serve` with several processes: exact over all, a killed child comes back, all stop."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import yaml
+
+from proxy.config.settings import LedgerSettings, QuotaSettings, Settings
+from proxy.ledger import connect_reader
+from proxy.server.crew import why_not_several
+from tests.cli.process import running as command
+from tests.scenarios.test_instances import instances, place
+from tests.scenarios.test_postgresql_ledger import answer, asked, requests
+from tests.scenarios.test_shared_processes import AT_ONCE, LIMIT, SECRET, counted, shared
+from tests.support.postgres import postgres
+from tests.support.process import Process
+from tests.support.raw import raw_upstream
+from tests.support.running import config
+from tests.support.valkey import valkey_server
+from tests.support.waiting import until
+
+READY = (
+    r'"message":"ready","base_url":"http://([^"/]+)/v1","metrics":"http://([^"/]+)/metrics"'
+    r'.*"message":"ready","base_url":"http://([^"/]+)/v1"'
+)
+
+
+def children(pid: int) -> list[int]:
+    return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def test_stores_that_are_not_shared_are_refused_with_the_reason() -> None:
+    shared_ledger = LedgerSettings(url="postgresql://db/tk")
+    assert "ledger.url must name PostgreSQL" in (why_not_several(Settings()) or "")
+    assert why_not_several(Settings(ledger=shared_ledger)) is not None
+    assert (
+        why_not_several(Settings(ledger=shared_ledger, quota=QuotaSettings(url="valkey://h")))
+        is None
+    )
+
+
+@pytest.mark.whole  # processes and servers of their own
+async def test_several_processes_are_one_proxy(tmp_path: Path) -> None:
+    url, one = postgres().database(), place(tmp_path, "one")
+    (tmp_path / "valkey").mkdir()
+    reader = connect_reader(url, tmp_path)
+    with valkey_server(tmp_path / "valkey") as valkey:
+        async with raw_upstream(answer) as upstream:
+            settings = config(
+                upstream.url,
+                log={"format": "json", "requests": "none"},
+                instance="crew",
+                drain={"delay": "0s", "timeout": "30s"},
+                **shared(url, valkey.url, f"{LIMIT} requests/day"),
+            )
+            (one / "config.yaml").write_text(yaml.safe_dump(settings))
+            words = ("serve", "-c", "config.yaml", "--processes", "2")
+            with command(*words, cwd=one, ready=READY) as (parent, found):
+                assert found[1] == found[3]
+                proxy = Process(found[1], parent.pid, one / "var", found[2])
+                assert instances(one) == {"crew-0": "live", "crew-1": "live"}
+                statuses = await asyncio.gather(*(asked(proxy, SECRET) for _ in range(2 * AT_ONCE)))
+                assert statuses.count(200) == LIMIT
+                assert statuses.count(429) == 2 * AT_ONCE - LIMIT
+                await until(lambda: requests(reader) == LIMIT)
+                assert counted(one) == (LIMIT, 0)
+                first, second = children(parent.pid)
+                os.kill(second, signal.SIGKILL)
+                await until(lambda: len(children(parent.pid)) == 2)
+                assert children(parent.pid)[0] == first
+                assert await asked(proxy, SECRET) == 429
+                parent.send_signal(signal.SIGTERM)
+                assert await asyncio.to_thread(parent.wait) == 0
+                # The second may have been told to stop before it had come back.
+                assert instances(one)["crew-0"] == "left"
+
+
+@pytest.mark.whole  # processes of their own
+async def test_children_stop_when_their_parent_was_killed(tmp_path: Path) -> None:
+    url, one = postgres().database(), place(tmp_path, "one")
+    (tmp_path / "valkey").mkdir()
+    with valkey_server(tmp_path / "valkey") as valkey:
+        settings = config(
+            "http://127.0.0.1:9/v1",
+            log={"format": "json"},
+            instance="crew",
+            drain={"delay": "0s"},
+            **shared(url, valkey.url, "5 requests/day"),
+        )
+        (one / "config.yaml").write_text(yaml.safe_dump(settings))
+        words = ("serve", "-c", "config.yaml", "--processes", "2")
+        with command(*words, cwd=one, ready=READY) as (parent, _):
+            pids = children(parent.pid)
+            parent.kill()
+            await until(lambda: not any(Path(f"/proc/{pid}/cwd").exists() for pid in pids))
+        assert instances(one) == {"crew-0": "left", "crew-1": "left"}
+
+
+async def test_a_config_of_one_process_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config("http://127.0.0.1:9/v1")))
+    words = ("serve", "-c", "config.yaml", "--processes", "2")
+    with command(*words, cwd=tmp_path, ready="quota.url Valkey") as (process, _):
+        assert await asyncio.to_thread(process.wait) == 1
