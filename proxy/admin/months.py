@@ -22,6 +22,10 @@ PROOF_PATH = "/admin/v1/records/{id}/proof"
 _LOG = logging.getLogger("tollkeeper.admin")
 
 
+class SealOrder(msgspec.Struct, frozen=True):
+    """Nothing has to be said."""
+
+
 class SealedMonths(msgspec.Struct, frozen=True):
     """The months that were sealed now, the oldest first."""
 
@@ -61,6 +65,7 @@ def month_routes(
             SEAL_PATH,
             "Put each month that is over under one signed root.",
             seal,
+            body=SealOrder,
             returns=SealedMonths,
             errors=(503,),
         ),

@@ -20,8 +20,9 @@ from proxy.core.entries import Opened
 from proxy.dataplane.listener import Listener
 from proxy.journal import Journal
 from proxy.listeners.acceptor import AT_ONCE, Acceptor
-from proxy.server.lifecycle import Server, serve
+from proxy.server.lifecycle import LAST_REQUESTS_S, Server, serve
 from proxy.server.startup import StartError
+from proxy.server.stop import Stop
 from tests.support.journals import journal_options
 from tests.support.raw import RawAnswer, RawClient, Visit, raw_upstream
 from tests.support.running import Running, config, running
@@ -321,6 +322,37 @@ async def test_who_is_connected_when_the_delay_ends_is_answered(tmp_path: Path) 
         for one in waiting:
             assert (await asyncio.to_thread(one.recv, 4096)).startswith(b"HTTP/1.1 200 ")
             one.close()
+
+
+async def test_who_was_accepted_last_has_a_moment_to_ask(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A connection that nothing came on yet: the request may be on its way."""
+    last, asked = asyncio.Event(), asyncio.Event()
+
+    async def pause(self: Stop, seconds_s: float) -> None:
+        await asyncio.sleep(0)
+        if seconds_s == LAST_REQUESTS_S:
+            last.set()
+            await asked.wait()
+
+    monkeypatch.setattr(Stop, "pause", pause)
+    async with (
+        raw_upstream(answering) as upstream,
+        running(tmp_path, config(upstream.url, drain={"delay": "1h", "timeout": "10m"})) as proxy,
+    ):
+        client = await RawClient.connect(proxy.address)
+        draining = asyncio.create_task(proxy.server.drain())
+        async with guard():
+            await last.wait()
+        with pytest.raises(OSError):
+            await RawClient.connect(proxy.address)
+        await client.post(ASK)
+        answer = await client.answer()
+        assert (answer.status, answer.header("connection")) == (200, b"close")
+        asked.set()
+        await draining
+        await client.aclose()
 
 
 async def test_not_ready_comes_first_so_that_load_balancers_notice(tmp_path: Path) -> None:

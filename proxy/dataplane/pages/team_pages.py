@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from proxy.core.cursors import Cursors
-from proxy.core.errors import ProxyError
+from proxy.core.errors import ProxyError, too_large
 from proxy.core.http import browser
 from proxy.core.http.parameters import read_parameters
 from proxy.dataplane.connection import Headers, Request
@@ -173,6 +173,8 @@ class TeamPages:
 
     async def _read(self, request: Request) -> dict[str, str]:
         browser.check_form(request.headers)
+        if (request.content_length or 0) > browser.FORM_BYTES_MAX:
+            raise too_large(browser.FORM_BYTES_MAX)
         request.confirm_continue()
         body = await read_body(
             request.body,

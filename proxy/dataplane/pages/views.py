@@ -33,7 +33,7 @@ from proxy.tenants.ring import Tenant
 SHOWN_MAX: Final = 100  # lines of a table; the csv has all of them
 CSV_ROWS_MAX: Final = 200_000
 READING_AT_ONCE: Final = 2  # pages that read the book; each takes a thread that all share
-_MONTH = re.compile(r"[0-9]{4}-(0[1-9]|1[0-2])")
+_MONTH = re.compile(r"2[0-9]{3}-(0[1-9]|1[0-2])")  # there was no use before
 _COSTS: Final = frozenset({"cost", "cost_nano"})
 _BY: Final = ("day", "key", "model")
 
@@ -155,8 +155,8 @@ class Views:
         before = None if asked.before is None else self._cursors.opened(asked.before)
         if asked.before is not None and before is None:
             raise invalid_request(
-                "This page of records is not there any more, since the proxy was started again."
-                " Begin with the newest records."
+                "No link here leads to this page of records. Begin with the newest ones.",
+                param="before",
             )
         tenant, zone = viewer.tenant, viewer.snapshot.zone
         with readable():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from proxy.dataplane.pages.sign_in import FAILURES_MAX
 from tests.admin.test_tenants import KEYS_PATH, MadeKeys, desk
 from tests.dataplane.endpoints.test_team_usage import BLOCKS, KEYS, LEADS, TEAMS
 from tests.dataplane.pages.visitor import PAGES, site, visitor
+from tests.support.waiting import guard
 
 SCRIPT = "<script>alert(1)</script>"
 FORM = "application/x-www-form-urlencoded"
@@ -232,3 +234,15 @@ async def test_names_that_callers_make_up_stay_text(tmp_path: Path) -> None:
             assert re.fullmatch(
                 r'attachment; filename="usage-\d{4}-\d\d.csv"', headers["Content-Disposition"]
             )
+
+
+async def test_a_form_that_says_it_is_huge_is_refused_before_it_comes(tmp_path: Path) -> None:
+    async with site(tmp_path) as admin:
+        host, _, port = admin.proxy.address.rpartition(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        head = f"POST /ui/sign-in HTTP/1.1\r\nHost: h\r\nContent-Type: {FORM}\r\n"
+        writer.write(f"{head}Expect: 100-continue\r\nContent-Length: 99999999\r\n\r\n".encode())
+        async with guard():
+            assert (await reader.readline()).startswith(b"HTTP/1.1 413 ")
+        writer.close()
+        await writer.wait_closed()
