@@ -13,6 +13,7 @@ from proxy.ledger import Reader
 from proxy.ledger.reading import UsageRow
 
 BELIEVED_S: Final = 5.0  # how long sums from the ledger are given out again
+ROWS_MAX: Final = 20_000  # an answer of more, twenty megabytes, is not kept
 
 
 class SumsAsked(msgspec.Struct, frozen=True):
@@ -55,7 +56,10 @@ class Sums:
                 if monotonic() - sums[0] <= BELIEVED_S
             }
             self._known[asked] = known
-        return await asyncio.shield(known[1])
+        rows = await asyncio.shield(known[1])
+        if len(rows) > ROWS_MAX and self._known.get(asked) is known:
+            del self._known[asked]
+        return rows
 
     def _read(self, asked: SumsAsked) -> list[UsageRow]:
         return self._reader.usage(asked.by, asked.from_ms, asked.to_ms, asked.zone, team=asked.team)
