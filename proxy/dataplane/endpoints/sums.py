@@ -13,7 +13,7 @@ from proxy.ledger import Reader
 from proxy.ledger.reading import UsageRow
 
 BELIEVED_S: Final = 5.0  # how long sums from the ledger are given out again
-ROWS_MAX: Final = 20_000  # an answer of more, twenty megabytes, is not kept
+ROWS_MAX: Final = 20_000  # an answer of more is not kept: a row takes 640 bytes
 
 
 class SumsAsked(msgspec.Struct, frozen=True):
