@@ -157,6 +157,23 @@ def chained(prev_hash: bytes, values: Sequence[Value]) -> bytes:
     return hashlib.sha256(prev_hash + _encode(values)).digest()
 
 
+def chained_rows(
+    records: Sequence[UsageRecord], seq: int, prev_hash: bytes, booked_at_ms: int
+) -> tuple[list[list[Value]], bytes]:
+    """The rows of these records behind the one of `seq` and `prev_hash`, and the last one's hash.
+
+    A row is the hashed columns, the hash of the row before, and its own.
+    """
+    rows: list[list[Value]] = []
+    for place, record in enumerate(records, seq + 1):
+        values = row_values(record, place, booked_at_ms)
+        row_hash = chained(prev_hash, values)
+        values += (prev_hash, row_hash)
+        rows.append(values)
+        prev_hash = row_hash
+    return rows, prev_hash
+
+
 def seal(key: bytes, seq: int, at_ms: int, row_hash: bytes) -> bytes:
     """The keyed proof that the chain up to `seq` ended in `row_hash` at that time."""
     return hmac.digest(key, b"tollkeeper head 1\n%d\n%d\n" % (seq, at_ms) + row_hash, "sha256")

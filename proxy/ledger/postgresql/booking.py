@@ -19,7 +19,7 @@ import msgspec
 from psycopg import Cursor
 
 from proxy.core.fault_points import FaultPoint, no_fault
-from proxy.core.records.canonical import GENESIS, Value, chained, key_name, row_values, seal
+from proxy.core.records.canonical import GENESIS, Value, chained_rows, key_name, seal
 from proxy.core.usage import UsageRecord
 from proxy.ledger import Batch, Booked, LedgerError, LedgerUnavailable
 from proxy.ledger.postgresql import folding, statements
@@ -182,7 +182,7 @@ class PostgresBooker:
         if any(record.adjusts is not None for record in records):
             found.hold_corrections()
         fresh, booked = sorted_out(records, found, storable)
-        rows = self._chained(fresh, state)
+        rows, _ = chained_rows(fresh, state.chain_seq, state.hash, self._now_ms())
         if not rows:
             return booked, rows
         _copy(connection, chain, rows)
@@ -194,19 +194,6 @@ class PostgresBooker:
                 connection.execute(statements.ADD_MOVED, old)
             connection.cursor().executemany(statements.SERVED, served(fresh))
         return booked, rows
-
-    def _chained(self, records: Sequence[UsageRecord], state: _State) -> list[list[Value]]:
-        seq, prev_hash, now_ms = state.chain_seq, state.hash, self._now_ms()
-        rows: list[list[Value]] = []
-        for record in records:
-            seq += 1
-            values = row_values(record, seq, now_ms)
-            row_hash = chained(prev_hash, values)
-            values.append(prev_hash)
-            values.append(row_hash)
-            rows.append(values)
-            prev_hash = row_hash
-        return rows
 
     def _end(
         self, connection: Connection, chain: str, rows: list[list[Value]]

@@ -17,11 +17,10 @@ from proxy.core.records.canonical import (
     COLUMNS,
     GENESIS,
     Value,
-    chained,
+    chained_rows,
     fitted,
     key_name,
     record_from,
-    row_values,
     seal,
 )
 from proxy.core.usage import UsageRecord
@@ -164,17 +163,9 @@ class Booker:
         """Put the records into the chain, add them to the roll-ups, and seal the new head."""
         execute = self._connection.execute
         row = execute(_HEAD).fetchone()
-        old_head, prev_hash = (0, GENESIS) if row is None else row
-        seq, now_ms = old_head, self._now_ms()
-        rows: list[list[Value]] = []
-        for record in records:
-            seq += 1
-            values = row_values(record, seq, now_ms)
-            row_hash = chained(prev_hash, values)
-            values.append(prev_hash)
-            values.append(row_hash)
-            rows.append(values)
-            prev_hash = row_hash
+        old_head, old_hash = (0, GENESIS) if row is None else row
+        seq, now_ms = old_head + len(records), self._now_ms()
+        rows, row_hash = chained_rows(records, old_head, old_hash, now_ms)
         inserted = self._rows.insert(rows)
         assert inserted == len(rows), "a row was ignored although its id and seq were new"
         execute(_ROLL_UP, (old_head,))
@@ -183,7 +174,7 @@ class Booker:
             execute(_MOVE, (old_head,))
         fold(self._connection, old_head, [record.started_at_ms for record in records], now_ms)
         execute(
-            _SEAL, (seq, prev_hash, now_ms, self._key_name, seal(self.key, seq, now_ms, prev_hash))
+            _SEAL, (seq, row_hash, now_ms, self._key_name, seal(self.key, seq, now_ms, row_hash))
         )
 
     def known(self, ids: Sequence[str]) -> set[str]:

@@ -20,6 +20,7 @@ from proxy.core.records.canonical import (
     MEASURES,
     canonical,
     chained,
+    chained_rows,
     fitted,
     key_name,
     record_from,
@@ -92,6 +93,20 @@ def test_a_stored_row_gives_back_its_record(record: msgspec.Struct) -> None:
     values = row_values(record, 1, 2)  # type: ignore[arg-type]
     assert len(values) == len(HASHED_V2)
     assert record_from(dict(zip(HASHED_V2, values, strict=True))) == record
+
+
+def test_rows_of_a_chain_follow_each_other_from_where_it_ended() -> None:
+    made = [make_record(number) for number in range(3)]
+    whole, end = chained_rows(made, 7, GENESIS, START_MS)
+    first, between = chained_rows(made[:1], 7, GENESIS, START_MS)
+    rest, last = chained_rows(made[1:], 8, between, START_MS)
+    assert first + rest == whole and last == end == whole[-1][-1]
+    prev_hash = GENESIS
+    for seq, record, row in zip((8, 9, 10), made, whole, strict=True):
+        values = row_values(record, seq, START_MS)
+        assert row == [*values, prev_hash, chained(prev_hash, values)]
+        prev_hash = chained(prev_hash, values)
+    assert chained_rows([], 7, GENESIS, START_MS) == ([], GENESIS)
 
 
 def test_maps_are_stored_in_one_order() -> None:
