@@ -7,7 +7,9 @@ import re
 import shlex
 import shutil
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import click
@@ -25,8 +27,8 @@ DEPLOY = ROOT / "deploy"
 KUBERNETES = DEPLOY / "kubernetes"
 
 
-def compose() -> Any:
-    return yaml.safe_load((DEPLOY / "compose.yaml").read_text())
+def compose(name: str = "compose.yaml") -> Any:
+    return yaml.safe_load((DEPLOY / name).read_text())
 
 
 def seconds(text: str) -> int:
@@ -41,7 +43,9 @@ def stop_s(drain: DrainSettings) -> float:
     return drain.delay_s + drain.timeout_s + BOOK_AT_STOP_S + STOP_S
 
 
-def with_secrets(config: Path, scratch: Path) -> Loaded:
+def with_secrets(
+    config: Path, scratch: Path, environ: Mapping[str, str] = MappingProxyType({})
+) -> Loaded:
     """What a config of deploy/ says, with the files of its secrets in `scratch`."""
     text = config.read_text()
 
@@ -54,7 +58,7 @@ def with_secrets(config: Path, scratch: Path) -> Loaded:
     assert count, "the vendors' keys come from files"
     target = scratch / "config.yaml"
     target.write_text(changed)
-    return load(target, {})
+    return load(target, environ)
 
 
 def secret_files(config: Path) -> set[Path]:
