@@ -194,6 +194,7 @@ class RequestLoop(Connection):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         super().connection_lost(exc)
+        self._head = None  # a credential is in it
         self._head_arrived(0)
         if self._gone is not None and not self._gone.done():
             self._gone.set_result(None)

@@ -46,6 +46,7 @@ class Acceptor:
         self._name = name
         self._listening: list[socket.socket] = []
         self._open: dict[socket.socket, Held | None] = {}  # in the order in which they came
+        self._look_at = 2 * AT_ONCE  # at so many it looks which of them are closed
         self._opening: set[asyncio.Task[None]] = set()
         self._retry: asyncio.TimerHandle | None = None
         self._told_s = -TELL_EVERY_S
@@ -85,9 +86,10 @@ class Acceptor:
 
     def _accept(self, listening: socket.socket) -> bool:
         """Accepts the connections that have come; whether more of them may wait."""
-        if len(self._open) >= self._most:
+        if len(self._open) >= min(self._most, self._look_at):
             # Others close them, at any time: a socket without a descriptor is closed.
             self._open = {one: held for one, held in self._open.items() if one.fileno() >= 0}
+            self._look_at = 2 * (len(self._open) + AT_ONCE)
         for _ in range(AT_ONCE):
             newest = None
             if len(self._open) >= self._most:

@@ -294,6 +294,21 @@ async def test_each_model_goes_its_own_way_and_few_are_kept(
         assert len(upstream.visits) == 3 + len(many)
 
 
+async def test_a_head_goes_with_its_last_connection(tmp_path: Path, upstream: RawUpstream) -> None:
+    async with running(tmp_path, config(upstream.url)) as proxy:
+        heads = proxy.server.front.listener._heads
+        clients = [await RawClient.connect(proxy.address) for _ in range(2)]
+        for client in clients:
+            await client.send(post("a"))
+            assert (await client.answer()).status == 200
+        await clients[0].aclose()
+        await until(lambda: len(proxy.server.front.listener.connections) == 1)
+        assert heads.guess() is not None
+        await clients[1].aclose()
+        async with guard():
+            await until(lambda: heads.guess() is None)
+
+
 EMPTY_OR_NOT = [(b"k1", b""), (b"", b"k2"), (b"", b""), (b"k1", b"k2")]
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from proxy.listeners.acceptor import AT_ONCE
 from tests.support.process import proxy_process
 from tests.support.raw import RawClient, Visit, raw_upstream
 from tests.support.running import config, running
@@ -156,6 +157,16 @@ async def test_who_waits_in_the_kernels_queue_is_taken_before_it_ends(tmp_path: 
         for one in waiting:
             assert (await asyncio.to_thread(one.recv, 4096)).startswith(b"HTTP/1.1 200 ")
             one.close()
+
+
+async def test_who_has_left_is_not_kept(tmp_path: Path) -> None:
+    """What a connection held, its buffers and its client's head, would stay until the bound."""
+    async with running(tmp_path, config("http://127.0.0.1:9/v1")) as proxy:
+        front = proxy.server.front
+        for _ in range(5 * AT_ONCE):
+            await (await connect(proxy.address)).aclose()
+            await until(lambda: not front.listener.connections)
+        assert len(front.acceptor._open) <= 2 * AT_ONCE + 1
 
 
 async def test_a_reload_changes_the_bound(tmp_path: Path) -> None:
