@@ -122,8 +122,10 @@ class PostgresSharing:
         return None
 
     def _look(self) -> HeardOf:
+        # What was written while there was no connection is told by none.
+        lost = self._connection is None or self._connection.closed
         with self._use() as connection:
-            for _ in connection.notifies(timeout=LOOK_S, stop_after=1):
+            for _ in connection.notifies(timeout=0.0 if lost else LOOK_S, stop_after=1):
                 pass
             if time.monotonic() - self._beat_s >= BEAT_S and self._me:
                 self._beat(connection, InstanceState.LIVE)
