@@ -31,7 +31,7 @@ async def test_a_start_that_fails_half_way_leaves_the_directory_to_the_next(
     made = snapshot(tmp_path)
     made.settings.data_dir.mkdir()
 
-    def full(*_: object) -> Journal:
+    def full(*_: object, **named: object) -> Journal:
         raise JournalUnavailable("the disk is full")
 
     async with contextlib.AsyncExitStack() as close:

@@ -8,6 +8,7 @@ import psycopg
 import pytest
 
 from proxy.core.managed import Audit, Managed, State, TenantChange, TenantKind
+from proxy.ledger import LedgerOutdated
 from proxy.ledger.audit_chain import COLUMNS, problems
 from proxy.ledger.postgresql import _ORDERS
 from proxy.ledger.postgresql.tenants import CHANNEL, change, is_written, tenants
@@ -92,4 +93,17 @@ def test_text_that_postgresql_refuses_is_audited_as_it_is_stored() -> None:
         )
         put(book, TenantChange((), (deed,)))
         assert book.rows("SELECT actor, reason FROM audit") == [("a\ufffd", "\ufffd")]
+        assert audit(book) == []
+
+
+def test_a_change_made_from_an_older_version_is_not_written() -> None:
+    with books() as book:
+        put(book, order("alice"))
+        with pytest.raises(LedgerOutdated):
+            book.line.transaction(lambda one: change(one, KEY, order("bob"), 0), begin=_ORDERS)
+        book.line.transaction(lambda one: change(one, KEY, order("bob"), 1), begin=_ORDERS)
+        assert book.rows("SELECT name, version FROM tenants ORDER BY 1") == [
+            ("alice", 1),
+            ("bob", 2),
+        ]
         assert audit(book) == []
