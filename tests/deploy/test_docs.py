@@ -24,7 +24,9 @@ def test_what_it_names_is_there() -> None:
 
 
 def test_its_commands_are_the_programs() -> None:
-    lines = re.findall(r"(?:^|[ `/])(tollkeeper (?:key|usage|init|health|reload)\b[^`\n]*)", PAGE)
+    lines = re.findall(
+        r"(?:^|[ `/])(tollkeeper (?:key|usage|init|health|reload|instance|ledger)\b[^`\n]*)", PAGE
+    )
     assert len(lines) >= 5
     for line in lines:
         understood(shlex.join(shlex.split(line, comments=True)))

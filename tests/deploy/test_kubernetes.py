@@ -6,13 +6,15 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
 
 from proxy import __version__
+from proxy.config.loader import ConfigError
 from proxy.config.settings import Settings
-from tests.deploy.files import KUBERNETES, kustomized, one, secret_files, stop_s, understood
+from tests.deploy.files import KUBERNETES, ROOT, kustomized, one, secret_files, stop_s, understood
 from tests.deploy.files import with_secrets as loaded
 from tests.deploy.test_containers import UID, port
 
@@ -44,6 +46,7 @@ def test_every_file_is_taken_and_every_name_in_them_is_there() -> None:
         named |= {
             name for made in told.get("configMapGenerator", ()) for name in made.get("files", ())
         }
+        named |= {patch["path"] for patch in told.get("patches", ())}
         there = {path.name for path in kustomization.parent.glob("*.yaml")} - {kustomization.name}
         assert there == named - {"base"}, f"{kustomization}: a file that is not listed does nothing"
 
@@ -152,3 +155,40 @@ def test_the_image_has_the_programs_version_and_all_is_in_one_namespace() -> Non
     assert namespace["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
     others = [each["metadata"] for each in kustomized("monitoring") if each["kind"] != "Namespace"]
     assert {each["namespace"] for each in others} == {namespace["name"]}
+
+
+def test_several_pods_share_both_stores_and_keep_what_the_base_says(tmp_path: Path) -> None:
+    """Each pod's name is its instance's; all else is the base's."""
+    config = KUBERNETES / "scale" / "config.yaml"
+    stores = {"POSTGRES_APP_PASSWORD": "aa11", "VALKEY_PASSWORD": "bb22"}
+    settings = loaded(config, tmp_path, stores).settings
+    for missing in stores:
+        with pytest.raises(ConfigError, match=missing):
+            loaded(config, tmp_path, {k: v for k, v in stores.items() if k != missing})
+    shared = (settings.quota.url.partition(":")[0], settings.ledger.url.partition(":")[0])
+    assert shared == ("valkey", "postgresql") and settings.instance is None, "the host's name"
+    several, single = one("StatefulSet", overlay="scale")["spec"], one("StatefulSet")["spec"]
+    assert several["replicas"] > 1 and several["podManagementPolicy"] == "Parallel"
+    told = several["template"]["spec"]
+    assert "hostNetwork" not in told and "hostname" not in told, "else the names are not the pods'"
+    assert told["terminationGracePeriodSeconds"] > stop_s(settings.drain)
+    [mine] = told["containers"]
+    assert mine.pop("envFrom") == [{"secretRef": {"name": "tollkeeper-stores"}}]
+    [base] = single["template"]["spec"]["containers"]
+    assert mine == base and several["volumeClaimTemplates"] == single["volumeClaimTemplates"]
+    [wanted] = told["affinity"]["podAntiAffinity"].popitem()[1]
+    apart = wanted["podAffinityTerm"]["labelSelector"]["matchLabels"]
+    assert within(apart, several["template"]["metadata"]["labels"])
+    made = one("ConfigMap", overlay="scale")
+    assert made["data"]["config.yaml"] == config.read_text()
+    [mounted] = [each["configMap"]["name"] for each in told["volumes"] if "configMap" in each]
+    assert mounted == made["metadata"]["name"] != one("ConfigMap")["metadata"]["name"]
+    keys = {each["name"]: each["mountPath"] for each in mine["volumeMounts"]}["keys"]
+    assert {str(path.parent) for path in secret_files(config)} == {keys}
+    *before, to_stores = one("NetworkPolicy", overlay="scale")["spec"]["egress"]
+    assert before == one("NetworkPolicy")["spec"]["egress"]
+    ports = {urlsplit(url).port or 5432 for url in (settings.quota.url, settings.ledger.url)}
+    assert {each["port"] for each in to_stores["ports"]} == ports == {5432, 6379}
+    page = (ROOT / "docs" / "deploying.md").read_text()
+    assert all(f"--from-literal={name}=" in page for name in stores)
+    assert all(f"--from-file={path.name}" in page for path in secret_files(config))
