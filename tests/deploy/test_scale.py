@@ -6,10 +6,13 @@ real programs.
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import re
 import shutil
 import socket
 import subprocess
+from base64 import b64decode
 from pathlib import Path
 from typing import Any
 
@@ -195,7 +198,10 @@ def test_the_role_of_the_proxies_may_enter_and_owns_nothing() -> None:
             " WHERE rolname = 'tollkeeper_app'"
         )
         assert (may, super_) == (True, False)
-        assert str(hashed).startswith("SCRAM-SHA-256$")
+        rounds, salt, stored = re.findall(r"^SCRAM-SHA-256\$(\d+):(.+)\$(.+):", str(hashed))[0]
+        salted = hashlib.pbkdf2_hmac("sha256", password.encode(), b64decode(salt), int(rounds))
+        client = hmac.digest(salted, b"Client Key", "sha256")
+        assert b64decode(stored) == hashlib.sha256(client).digest(), "it has this password"
     finally:
         server.sql("DROP ROLE IF EXISTS tollkeeper_app")
 
