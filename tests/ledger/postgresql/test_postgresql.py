@@ -14,7 +14,7 @@ from proxy.core.limits.credit import Credit
 from proxy.core.managed import Audit, Managed, TenantChange, TenantKind
 from proxy.core.notices.notice import Claim, Notice
 from proxy.core.usage import Source, UsageRecord
-from proxy.ledger import Batch, Booked, Ledger, LedgerError, LedgerUnavailable, _backend
+from proxy.ledger import Batch, Booked, Ledger, LedgerError, LedgerUnavailable, backend_of
 from proxy.ledger.postgresql import PostgresLedger, connect
 from tests.ledger.postgresql.books import books, key_file
 from tests.ledger.postgresql.shim import Shim
@@ -116,7 +116,7 @@ async def test_a_wrong_url_is_told_without_its_password(url: str, tmp_path: Path
 
 def test_another_kind_of_url_is_told_without_its_password() -> None:
     with pytest.raises(LedgerError, match=r"postgres://app:\*\*\*@db.*postgresql://USER") as wrong:
-        _backend("postgres://app:geheim@db/tk", "connect")
+        backend_of("postgres://app:geheim@db/tk", "connect")
     assert "geheim" not in str(wrong.value)
 
 
@@ -126,7 +126,7 @@ def test_a_driver_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr("proxy.ledger.backend", missing)
     with pytest.raises(LedgerError, match=r"pip install 'tollkeeper\[postgres\]'"):
-        _backend("postgresql://db/tk", "connect")
+        backend_of("postgresql://db/tk", "connect")
 
 
 async def test_while_a_process_runs_nothing_is_hopeless(tmp_path: Path) -> None:
