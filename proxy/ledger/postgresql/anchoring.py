@@ -6,7 +6,7 @@ from typing import Final
 
 from proxy.core.records.anchors import Anchor, ChainEnd, anchors_of, flaw_at
 from proxy.core.records.chain import Flaw
-from proxy.ledger import LedgerError
+from proxy.ledger.anchoring import archived, chain_end, forged, taken
 from proxy.ledger.postgresql.connection import Connection
 from proxy.ledger.verification import VerifyStep
 
@@ -24,21 +24,14 @@ SELECT coalesce((SELECT hash FROM records WHERE chain = %(chain)s AND chain_seq 
 
 
 def take_anchor(connection: Connection, name: str) -> Anchor:
-    """The anchor of the book as it is now. Raises LedgerError for an empty book."""
+    """The anchor of the book as it is now. Raises QuestionRefused for an empty book."""
     head = connection.execute(_HEAD).fetchone()
-    if head is None:
-        raise LedgerError(f"{name} has no records yet: there is nothing to anchor")
-    seq, row_hash, at_ms, key_name, seal, chain_seq = head
-    return Anchor(
-        ledger=name,
-        seq=seq,
-        hash=row_hash.hex(),
-        booked_at_ms=at_ms,
-        key_name=key_name,
-        seal=seal.hex(),
+    return taken(
+        name,
+        head,
         credits=_end(connection, "credits"),
         audit=_end(connection, "audit"),
-        sealed_seq=chain_seq,
+        sealed_seq=None if head is None else head[5],
         chains={
             chain: ChainEnd(place, place_hash.hex())
             for chain, place, place_hash in connection.execute(_CHAINS)
@@ -49,11 +42,8 @@ def take_anchor(connection: Connection, name: str) -> Anchor:
 def anchor_step(connection: Connection, text: str, key: bytes | None) -> VerifyStep:
     """Hold the book against one anchor. Raises ValueError for a text that is none."""
     [anchor] = anchors_of(text)
-    flaws: list[Flaw | None] = []
+    flaws: list[Flaw | None] = [*forged(anchor, key)]
     notes: list[str] = []
-    if key is not None and anchor.sealed_with(key) is False:
-        what = f"the anchor of seq {anchor.seq} is forged: its seal was not made with this key"
-        flaws.append(Flaw("anchor", what, anchor.seq))
     # An anchor of the ledger in SQLite that was copied has one chain, which is one of many here.
     chains = anchor.chains or {"copied": ChainEnd(anchor.seq, anchor.hash)}
     for chain, end in chains.items():
@@ -61,7 +51,7 @@ def anchor_step(connection: Connection, text: str, key: bytes | None) -> VerifyS
             _AT, {"chain": chain, "seq": end.seq}
         ).fetchone() or (None, 0, 0)
         if end.seq < pruned:
-            notes.append(f"the anchor of seq {end.seq} is of records that were archived since")
+            notes.append(archived(end))
         else:
             flaws.append(flaw_at(f"records of {chain}", end, max(last_seq, pruned), found))
     for part, own_end in (("credits", anchor.credits), ("audit", anchor.audit)):
@@ -80,5 +70,4 @@ def anchor_step(connection: Connection, text: str, key: bytes | None) -> VerifyS
 
 def _end(connection: Connection, part: str) -> ChainEnd | None:
     query = f"SELECT seq, hash FROM {_TABLES[part]} ORDER BY seq DESC LIMIT 1"
-    row = connection.execute(query.encode()).fetchone()
-    return None if row is None else ChainEnd(row[0], row[1].hex())
+    return chain_end(connection.execute(query.encode()).fetchone())

@@ -7,7 +7,7 @@ from typing import Final
 
 from proxy.core.records.anchors import Anchor, ChainEnd, anchors_of, flaw_at
 from proxy.core.records.chain import Flaw
-from proxy.ledger import QuestionRefused
+from proxy.ledger.anchoring import archived, chain_end, forged, taken
 from proxy.ledger.verification import VerifyStep
 
 _HEAD = "SELECT seq, hash, booked_at_ms, key_name, seal FROM heads ORDER BY seq DESC LIMIT 1"
@@ -18,17 +18,9 @@ _CHAINS: Final = {"records": ("records", 1), "credits": ("credit_links", 12), "a
 
 def take_anchor(connection: sqlite3.Connection, version: int, name: str) -> Anchor:
     """The anchor of the book as it is now. Raises QuestionRefused for an empty book."""
-    head = connection.execute(_HEAD).fetchone()
-    if head is None:
-        raise QuestionRefused(f"{name} has no records yet: there is nothing to anchor")
-    seq, row_hash, at_ms, key_name, seal = head
-    return Anchor(
-        ledger=name,
-        seq=seq,
-        hash=row_hash.hex(),
-        booked_at_ms=at_ms,
-        key_name=key_name,
-        seal=seal.hex(),
+    return taken(
+        name,
+        connection.execute(_HEAD).fetchone(),
         credits=_end(connection, version, "credits"),
         audit=_end(connection, version, "audit"),
     )
@@ -39,12 +31,8 @@ def anchor_step(
 ) -> VerifyStep:
     """Hold the book against one anchor. Raises ValueError for a text that is none."""
     [anchor] = anchors_of(text)
-    flaws: list[Flaw] = []
+    flaws = forged(anchor, key)
     notes: list[str] = []
-    sealed = None if key is None else anchor.sealed_with(key)
-    if sealed is False:
-        what = f"the anchor of seq {anchor.seq} is forged: its seal was not made with this key"
-        flaws.append(Flaw("anchor", what, anchor.seq))
     (pruned,) = connection.execute(_PRUNED).fetchone()
     if anchor.chains:
         what = "the anchor is of a ledger with several writers: this file is not that book"
@@ -55,7 +43,7 @@ def anchor_step(
         if version < since:
             continue
         if part == "records" and end.seq < pruned:
-            notes.append(f"the anchor of seq {end.seq} is of records that were archived since")
+            notes.append(archived(end))
             continue
         row = connection.execute(f"SELECT hash FROM {table} WHERE seq = ?", (end.seq,)).fetchone()
         last_seq = connection.execute(f"SELECT coalesce(max(seq), 0) FROM {table}").fetchone()[0]
@@ -72,5 +60,5 @@ def _end(connection: sqlite3.Connection, version: int, part: str) -> ChainEnd | 
     table, since = _CHAINS[part]
     if version < since:
         return None
-    row = connection.execute(f"SELECT seq, hash FROM {table} ORDER BY seq DESC LIMIT 1").fetchone()
-    return None if row is None else ChainEnd(row[0], row[1].hex())
+    query = f"SELECT seq, hash FROM {table} ORDER BY seq DESC LIMIT 1"
+    return chain_end(connection.execute(query).fetchone())

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from proxy.core.records.anchors import Anchor
-from proxy.ledger import Batch, LedgerError
+from proxy.ledger import Batch
 from proxy.ledger.sqlite import connect_reader
 from proxy.ledger.sqlite.booking import Booker
 from proxy.ledger.sqlite.credits import begin_chain
@@ -95,12 +95,6 @@ def test_a_forged_anchor_is_told(path: Path) -> None:
     assert said(path, taken) == [
         "the anchor of seq 33 is forged: its seal was not made with this key"
     ]
-
-
-def test_an_empty_book_has_none(tmp_path: Path) -> None:
-    open_book(tmp_path / "ledger.db")[0].close()
-    with pytest.raises(LedgerError, match="nothing to anchor"):
-        anchor_of(tmp_path / "ledger.db")
 
 
 def test_the_newest_part_is_looked_at_in_one_step(
