@@ -9,16 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-import msgspec
-
 from proxy.core.records.canonical import COLUMNS
-from proxy.ledger import LedgerError
+from proxy.ledger import stretches
 from proxy.ledger.postgresql.connection import Connection
 from proxy.ledger.reading import Row, Stretch
 
 LABEL_SEQS: Final = 16_384  # more than in a page: one column is read, and few of its values differ
 
-_ALWAYS_MS: Final = (-(2**63), 2**63 - 1)
 # Where the chains have rows of the book's (after, through].
 _PARTS: Final = """
 SELECT chain, min(chain_seq - rows), max(chain_seq) FROM heads
@@ -72,18 +69,8 @@ def in_book(connection: Connection, after: int, through: int) -> tuple[str, dict
 
 def narrowed(connection: Connection, stretch: Stretch) -> Stretch:
     """See `Reader.narrowed`."""
-    if stretch.through > (last := head(connection)):
-        raise LedgerError(
-            f"the ledger ends at seq {last}, before {stretch.through}: this number was printed for "
-            "another ledger, or this is an older copy"
-        )
-    if stretch.from_ms is None and stretch.to_ms is None:
-        return stretch
-    low, high = connection.execute(_ENDS.encode(), _times(stretch)).fetchone() or (None, None)
-    if low is None or low > stretch.through or high <= stretch.after:
-        return msgspec.structs.replace(stretch, after=stretch.through)
-    return msgspec.structs.replace(
-        stretch, after=max(stretch.after, low - 1), through=min(stretch.through, high)
+    return stretches.narrowed(
+        stretch, head(connection), lambda from_ms, to_ms: _ends(connection, from_ms, to_ms)
     )
 
 
@@ -106,9 +93,11 @@ def labels(connection: Connection, stretch: Stretch) -> set[str]:
     return {text for (text,) in connection.execute(query.encode(), values | _times(stretch))}
 
 
+def _ends(connection: Connection, from_ms: int, to_ms: int) -> tuple[int | None, int | None]:
+    times = {"from_ms": from_ms, "to_ms": to_ms}
+    return connection.execute(_ENDS.encode(), times).fetchone() or (None, None)
+
+
 def _times(stretch: Stretch) -> dict[str, Any]:
-    first_ms, end_ms = _ALWAYS_MS
-    return {
-        "from_ms": first_ms if stretch.from_ms is None else max(first_ms, stretch.from_ms),
-        "to_ms": end_ms if stretch.to_ms is None else min(end_ms, stretch.to_ms),
-    }
+    from_ms, to_ms = stretches.times(stretch)
+    return {"from_ms": from_ms, "to_ms": to_ms}

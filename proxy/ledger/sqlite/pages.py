@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from proxy.core.records.canonical import COLUMNS, Value
-from proxy.ledger import LedgerError
+from proxy.ledger import stretches
 from proxy.ledger.reading import Page, Row, Stretch
 
 LABEL_SEQS = 16_384  # more than in a page: one column is read, and few of its values differ
@@ -23,7 +23,6 @@ _ENDS = "SELECT min(seq), max(seq) FROM records WHERE started_at_ms >= ? AND sta
 _HEAD = """
 SELECT max(seq) FROM
   (SELECT max(seq) AS seq FROM records UNION ALL SELECT max(seq) FROM checkpoints)"""
-_ALWAYS_MS = (-(2**63), 2**63 - 1)
 
 
 def head(connection: sqlite3.Connection) -> int:
@@ -34,18 +33,10 @@ def head(connection: sqlite3.Connection) -> int:
 
 def narrowed(connection: sqlite3.Connection, stretch: Stretch) -> Stretch:
     """See `Reader.narrowed`."""
-    if stretch.through > (last := head(connection)):
-        raise LedgerError(
-            f"the ledger ends at seq {last}, before {stretch.through}: this number was printed for "
-            "another ledger, or this is an older copy"
-        )
-    if stretch.from_ms is None and stretch.to_ms is None:
-        return stretch
-    low, high = connection.execute(_ENDS, _times(stretch)).fetchone()
-    if low is None or low > stretch.through or high <= stretch.after:
-        return msgspec.structs.replace(stretch, after=stretch.through)
-    return msgspec.structs.replace(
-        stretch, after=max(stretch.after, low - 1), through=min(stretch.through, high)
+    return stretches.narrowed(
+        stretch,
+        head(connection),
+        lambda from_ms, to_ms: connection.execute(_ENDS, (from_ms, to_ms)).fetchone(),
     )
 
 
@@ -53,7 +44,7 @@ def pages(
     connection: sqlite3.Connection, stretch: Stretch, page_seqs: int, *, corrected: bool
 ) -> Iterator[Page]:
     """See `Reader.pages`."""
-    times = _times(stretch)
+    times = stretches.times(stretch)
     for first in range(stretch.after + 1, stretch.through + 1, page_seqs):
         upto = min(stretch.through, first + page_seqs - 1)
         rows = connection.execute(_PAGE, (first - 1, upto, *times)).fetchall()
@@ -64,7 +55,7 @@ def pages(
 
 def label_names(connection: sqlite3.Connection, stretch: Stretch) -> list[str]:
     """See `Reader.label_names`."""
-    times = _times(stretch)
+    times = stretches.times(stretch)
     found: set[str] = set()
     for first in range(stretch.after, stretch.through, LABEL_SEQS):
         upto = min(stretch.through, first + LABEL_SEQS)
@@ -82,12 +73,4 @@ def _corrections(connection: sqlite3.Connection, ids: Sequence[Value]) -> list[R
         ).fetchall()
         if ids
         else []
-    )
-
-
-def _times(stretch: Stretch) -> tuple[int, int]:
-    first_ms, end_ms = _ALWAYS_MS
-    return (
-        first_ms if stretch.from_ms is None else stretch.from_ms,
-        end_ms if stretch.to_ms is None else stretch.to_ms,
     )

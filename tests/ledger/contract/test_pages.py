@@ -83,6 +83,18 @@ def test_a_book_that_does_not_reach_that_far_is_not_the_one(eight: Reader) -> No
         eight.narrowed(Stretch(through=9))
 
 
+def test_times_beyond_any_clock_are_no_error(eight: Reader) -> None:
+    """A database holds no number beyond 64 bits, and a person may ask with one."""
+    far = 10**25
+    everything = Stretch(through=8, from_ms=-far, to_ms=far)
+    assert eight.narrowed(everything) == everything
+    assert len(seqs(eight, everything)) == 8
+    assert eight.label_names(everything) == ["cost_center"]
+    for nothing in (Stretch(through=8, from_ms=far), Stretch(through=8, to_ms=-far)):
+        assert ends(eight.narrowed(nothing)) == (8, 8)
+        assert seqs(eight, nothing) == []
+
+
 def test_what_corrects_records_is_found_wherever_it_is_booked(
     ledgers: BookUnderTest,
 ) -> None:
