@@ -56,7 +56,8 @@ def verified(
     """Verify all credits: a person gives each of them, so that they are few.
 
     `rows` are the links in order, each with the columns of its credit behind its own; null where
-    that is missing. `unlinked` are the (seq, id) of credits without a link.
+    that is missing. `unlinked` are the (seq, id) of credits without a link. The rows of the step
+    are the credits that are there: a link is none, and link 0 has none.
     """
     links: list[Link] = []
     heads: list[Head] = []
@@ -86,7 +87,7 @@ def verified(
         for seq, id in unlinked
     ]
     return VerifyStep(
-        rows=len(links),
+        rows=sum(row[len(LINK_COLUMNS)] is not None for row in rows) + len(unlinked),
         seals=walk.seals,
         foreign=walk.foreign,
         found=len(found),

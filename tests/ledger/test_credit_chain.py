@@ -17,7 +17,9 @@ def test_a_chain_goes_on_where_it_began() -> None:
     assert len(begin) == len(LINK_COLUMNS)
     assert isinstance(begin[4], bytes)
     rows = [(*begin, *NONE), (*link(1, 8, begin[4], ONE, KEY), *ONE)]
-    assert verified(rows, [], KEY).found == 0
+    step = verified(rows, [], KEY)
+    assert (step.rows, step.seals, step.found) == (1, 2, 0)
+    assert verified(rows[:1], [], KEY).rows == verified([], [], KEY).rows == 0
     assert verified(rows, [], KEY).notes == []
 
 
@@ -25,10 +27,12 @@ def test_what_was_there_before_is_told_and_what_was_changed_is_found() -> None:
     links = list(first_links([(1, ONE), (2, OTHER)], 7, KEY))
     rows = [(*links[0], *NONE), (*links[1], *ONE), (*links[2], *OTHER)]
     step = verified(rows, [], KEY)
-    assert (step.rows, step.found) == (3, 0)
+    assert (step.rows, step.found) == (2, 0)
     assert step.notes[0].startswith("credits up to seq 2 were chained on 1970-01-01")
     more = (*OTHER[:2], 50, *OTHER[3:])
     assert verified([*rows[:2], (*links[2], *more)], [], KEY).found == 1
-    assert verified(rows, [(3, "c")], KEY).findings[-1].what == (
-        "credit seq 3 id 'c': it was put in beside the chain"
-    )
+    gone = verified([*rows[:2], (*links[2], *NONE)], [], KEY)
+    assert (gone.rows, gone.found) == (1, 1)
+    beside = verified(rows, [(3, "c")], KEY)
+    assert beside.rows == 3
+    assert beside.findings[-1].what == ("credit seq 3 id 'c': it was put in beside the chain")

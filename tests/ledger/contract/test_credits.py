@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from proxy.core.limits.credit import Credit
@@ -34,6 +35,19 @@ async def test_a_credit_is_booked_once_and_read_back(ledgers: BookUnderTest) -> 
         CREDIT,
         Credit(id="c2", granted_at_ms=3, limit_id="other", unit="USD", amount=7),
     ]
+
+
+@pytest.mark.parametrize("given", [0, 1, 2])
+async def test_verifying_counts_the_credits_that_were_given(
+    ledgers: BookUnderTest, given: int
+) -> None:
+    """And not the links of their chain, which has one more."""
+    ledger = await ledgers.open()
+    for number in range(given):
+        await ledger.credit(msgspec.structs.replace(CREDIT, id=f"c{number}"))
+    await ledger.aclose()
+    step = ledgers.reader().verify_step("credits", None, ledgers.key_file)
+    assert (step.rows, step.found) == (given, 0)
 
 
 async def test_the_newest_come_first_of_one_limit_and_by_page(ledgers: BookUnderTest) -> None:
