@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 import msgspec
 
-from proxy.cli import admin_client, common, formats
+from proxy.cli import common, formats
 from proxy.cli.lazy import later
-from proxy.cli.own_ledger import own_ledger
+from proxy.cli.own_ledger import done
 from proxy.cli.tables import printable
 from proxy.config.settings import Settings
+from proxy.ledger import Ledger
 from proxy.ledger.verification import BookVerified, verify
 
 if TYPE_CHECKING:
@@ -62,28 +62,15 @@ def rebuild(config_path: Path | None, as_json: bool, dry_run: bool, yes: bool) -
         click.confirm("Make all roll-ups anew?", abort=True, err=True)
     if not yes and not found.found:
         return
-    records = _done(config_path)
+    records = done(config_path, verifying.REBUILD_PATH, verifying.Rebuilt, _directly).records
     if as_json:
         common.print_json({"records": records, "differences": found.found})
     else:
         click.echo(f"All roll-ups are made of {formats.count(records)} records now.")
 
 
-def _done(config_path: Path | None) -> int:
-    process = admin_client.elsewhere()
-    if process is None:
-        settings = common.load_here(config_path).settings
-        process = admin_client.here(settings)
-        if process is None:
-            with common.told():
-                return asyncio.run(_directly(settings))
-    path = verifying.REBUILD_PATH
-    return admin_client.ask(process, "POST", path, type=verifying.Rebuilt).records
-
-
-async def _directly(settings: Settings) -> int:
-    async with own_ledger(settings) as (ledger, _):
-        return await ledger.rebuild()
+async def _directly(ledger: Ledger, _settings: Settings) -> verifying.Rebuilt:
+    return verifying.Rebuilt(await ledger.rebuild())
 
 
 def _print(found: BookVerified) -> None:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 import click
 
-from proxy.cli import admin_client, common, formats
+from proxy.cli import common, formats
 from proxy.cli.lazy import later
-from proxy.cli.own_ledger import own_ledger
+from proxy.cli.own_ledger import done
 from proxy.config.settings import Settings
-from proxy.ledger import SealedMonth
+from proxy.ledger import Ledger, SealedMonth
 from proxy.ledger.signing import FILE
 
 if TYPE_CHECKING:
@@ -39,22 +38,13 @@ def seal(config_path: Path | None, as_json: bool) -> None:
     Example:
       tollkeeper ledger seal
     """
-    process = admin_client.elsewhere()
-    if process is None:
-        settings = common.load_here(config_path).settings
-        process = admin_client.here(settings)
-        if process is None:
-            with common.told():
-                _print(asyncio.run(_directly(settings)), as_json)
-            return
-    found = admin_client.ask(process, "POST", months.SEAL_PATH, type=months.SealedMonths)
+    found = done(config_path, months.SEAL_PATH, months.SealedMonths, _directly)
     _print(found.sealed, as_json)
 
 
-async def _directly(settings: Settings) -> list[SealedMonth]:
-    async with own_ledger(settings) as (ledger, _):
-        signing_key = (settings.data_dir / settings.ledger.key_file).with_name(FILE)
-        return await ledger.seal_months(ZoneInfo(settings.timezone), signing_key)
+async def _directly(ledger: Ledger, settings: Settings) -> months.SealedMonths:
+    signing_key = (settings.data_dir / settings.ledger.key_file).with_name(FILE)
+    return months.SealedMonths(await ledger.seal_months(ZoneInfo(settings.timezone), signing_key))
 
 
 def _print(sealed: list[SealedMonth], as_json: bool) -> None:

@@ -1,13 +1,38 @@
-"""Opens the ledger for writing where no process runs: this command then holds its lock."""
+"""Works on the ledger where no process runs: this command then holds its lock."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TypeVar
 
+from proxy.cli import admin_client, common
 from proxy.config.settings import Settings
 from proxy.ledger import Ledger, Reader, connect, connect_reader
+
+_Answer = TypeVar("_Answer")
+
+
+def done(
+    config_path: Path | None,
+    path: str,
+    type: type[_Answer],
+    directly: Callable[[Ledger, Settings], Awaitable[_Answer]],
+) -> _Answer:
+    """What the running process answers to a POST; without one, what `directly` does here.
+
+    Raises Failed.
+    """
+    process = admin_client.elsewhere()
+    if process is None:
+        settings = common.load_here(config_path).settings
+        process = admin_client.here(settings)
+        if process is None:
+            with common.told():
+                return asyncio.run(_on_own(settings, directly))
+    return admin_client.ask(process, "POST", path, type=type)
 
 
 @asynccontextmanager
@@ -25,3 +50,10 @@ async def own_ledger(settings: Settings) -> AsyncIterator[tuple[Ledger, Reader]]
         yield ledger, reader
     finally:
         await ledger.aclose()
+
+
+async def _on_own(
+    settings: Settings, directly: Callable[[Ledger, Settings], Awaitable[_Answer]]
+) -> _Answer:
+    async with own_ledger(settings) as (ledger, _):
+        return await directly(ledger, settings)

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from proxy import ledger
-from proxy.cli.own_ledger import own_ledger
+from proxy.cli.common import Failed
+from proxy.cli.own_ledger import done, own_ledger
 from proxy.config.settings import Settings
-from proxy.ledger import LedgerError
+from proxy.ledger import Ledger, LedgerError
 from tests.ledger.samples import make_record
 
 
@@ -35,3 +36,15 @@ def test_it_is_this_commands_until_the_end(book: Callable[..., Path]) -> None:
         await again.aclose()
 
     asyncio.run(use())
+
+
+def test_without_a_process_it_is_done_here(book: Callable[..., Path], home: Path) -> None:
+    """With one it is asked: `ledger seal` and `ledger rebuild` do so in their tests."""
+
+    async def booked(own: Ledger, settings: Settings) -> tuple[str, int | None]:
+        return settings.timezone, await own.position("w0")
+
+    with pytest.raises(Failed, match="there is no ledger at"):
+        done(None, "/never/asked", tuple, booked)
+    book(make_record(0))
+    assert done(None, "/never/asked", tuple, booked) == ("Asia/Shanghai", 1)
