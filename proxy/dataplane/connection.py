@@ -155,7 +155,9 @@ class Messages(list[tuple[RawRequestMessage | _ErrInfo, StreamReader]]):
 class Connection(RequestHandler):
     """What answers are written with; `RequestLoop` reads the requests."""
 
-    __slots__ = ("_received_last", "_unsent", "client", "closing", "head_written", "status")
+    __slots__ = (
+        "_received_last", "_unsent", "client", "closing", "head_written", "last_is_next", "status",
+    )  # fmt: skip  # one list
 
     def __init__(self, manager: web.Server, *, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(
@@ -175,6 +177,7 @@ class Connection(RequestHandler):
         self.client: Client | None = None
         self.closing = False  # close after the answer that is being written
         self.head_written = False  # of the answer that is being written
+        self.last_is_next = False  # the next answer is the last one, and its head will say so
         self.status: int | None = None
 
     def parse_anew(self) -> None:
@@ -221,6 +224,13 @@ class Connection(RequestHandler):
     def close_after(self) -> None:
         """Closes behind the answer that is being written."""
         self.closing = True
+
+    def close_with_notice(self) -> None:
+        """Closes behind the first answer whose head can still say so."""
+        if self._request_in_progress and self.status is not None:  # its head is made, or even sent
+            self.last_is_next = True
+        else:
+            self.closing = True
 
     def head_goes_out(self) -> None:
         """The answer begins: from here on it can be cut, but no other one be sent."""

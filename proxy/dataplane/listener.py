@@ -92,12 +92,12 @@ class Listener(web.Server):
         """Closes each connection behind its next answer, which says so.
 
         A client that hears it takes another connection. One that is closed without a word may just
-        have sent a request, which is then lost.
+        have sent a request, which is then lost. So an answer that has begun is not the last one.
         """
         self._keeps = False
         for connection in self.connections:
             if isinstance(connection, RequestLoop):
-                connection.close_after()
+                connection.close_with_notice()
 
     def leave(self) -> None:
         """Closes idle connections now and the others after the answer they are writing."""

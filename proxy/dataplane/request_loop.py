@@ -330,6 +330,7 @@ class RequestLoop(Connection):
         head = request.head
         self._request = request
         self.head_written = False
+        self.closing = self.closing or self.last_is_next
         self.status = None
         self._request_in_progress = True
         try:

@@ -554,3 +554,30 @@ async def test_requests_in_one_go_let_others_in_between(
         counting.cancel()
         await client.aclose()
     assert len(set(seen)) == 30, "a turn of the loop for each"
+
+
+async def test_an_answer_that_has_begun_is_not_the_last_one_of_its_connection(
+    tmp_path: Path,
+) -> None:
+    go_on = asyncio.Event()
+
+    async def halting(visit: Visit) -> None:
+        await visit.stream(b"data: 1\n\n", end=False)
+        await go_on.wait()
+        await visit.send(b"0\r\n\r\n")
+
+    async with (
+        raw_upstream(halting) as upstream,
+        running(tmp_path, config(upstream.url)) as proxy,
+    ):
+        client = await RawClient.connect(proxy.address)
+        await client.post(BODY.replace(b"{", b'{"stream":true,', 1))
+        head = await client.head()
+        listening(proxy).keep_none()
+        go_on.set()
+        first = await client.rest(*head)
+        assert first.whole and first.header("connection") is None
+        await client.post(BODY)
+        second = await client.answer()
+        assert (second.status, second.header("connection")) == (200, b"close")
+        assert await client.closed()
