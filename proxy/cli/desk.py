@@ -26,10 +26,11 @@ from proxy.ledger import Ledger, Reader, connect, connect_reader
 if TYPE_CHECKING:
     from proxy.admin import auth, imports, tenants
     from proxy.admin.endpoint import AdminEndpoint
-    from proxy.tenants import directory
+    from proxy.tenants import directory, orders
 else:
     auth, tenants = map(later, ("proxy.admin.auth", "proxy.admin.tenants"))
     directory = later("proxy.tenants.directory")
+    orders = later("proxy.tenants.orders")
     imports = later("proxy.admin.imports")
 
 _Answer = TypeVar("_Answer")
@@ -114,6 +115,8 @@ class _Here:
     async def change(self, order: tenants.Order, *, cut: bool = False) -> Carried:
         assert self._ledger is not None, "only a reading command opens no ledger for writing"
         what = order(self.directory)
+        if cut:  # processes on other machines may share the ledger
+            what = orders.cutting(what, self.now_ms())
         await self._ledger.change(what)
         self.directory = self.directory.with_rows(what.rows)
         return Carried(what)

@@ -42,6 +42,7 @@ class Managed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     `file` · the config names it and says what it is; only `state` counts here
     `says` · the mapping, as JSON, of what config.yaml would hold of it
     `secrets` · of a key: the present one first, then those that rotations have replaced
+    `cut_at_ms` · when its running requests were last ordered to end, at all processes; None: never
     """
 
     kind: TenantKind
@@ -52,6 +53,7 @@ class Managed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     secrets: tuple[KeySecret, ...] = ()
     created_at_ms: int = 0
     created_by: str = ""
+    cut_at_ms: int | None = None
 
 
 class Audit(msgspec.Struct, frozen=True, kw_only=True):

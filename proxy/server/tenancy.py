@@ -24,6 +24,7 @@ from proxy.ledger import LedgerOutdated, LedgerUnavailable
 from proxy.ledger.sharing import HeardOf
 from proxy.quota.rebuild import count_ended, restore
 from proxy.tenants.directory import Directory
+from proxy.tenants.orders import cutting
 from proxy.tenants.ring import KeyRing
 
 LOG = logging.getLogger("tollkeeper.server")
@@ -67,6 +68,8 @@ class Tenancy:
         async with self._turn:
             if self._services.sharing is not None:
                 await self._hear()  # so that what was done through another process is known here
+                if cut:  # the others read from the rows that they are to cut too
+                    order = _that_cuts(order, self._services.now_ms())
             for _ in range(OUTDATED_MAX):
                 # In a thread: an order may make ten thousand keys.
                 new = await asyncio.to_thread(self._compile, order)
@@ -81,7 +84,7 @@ class Tenancy:
     async def hear(self) -> None:
         """Bring into effect what other processes have written. Raises LedgerUnavailable.
 
-        Running requests of keys that are closed go on, unless who closed them cuts them there.
+        Running requests of keys that are closed go on, unless the order was to cut them.
         """
         async with self._turn:
             await self._hear()
@@ -95,8 +98,12 @@ class Tenancy:
         if others:
             what = TenantChange(others, ())
             new = await asyncio.to_thread(self._compile, lambda _: what)
+            cut = [row for row in others if _orders_cut(row, rows.get((row.kind, row.name)))]
             await self._carry_out(new, _nothing, fresh=self._counts_alone)
             LOG.info("other processes changed %d keys and teams", len(others))
+            if cut:
+                ended = services.stop_running(_named(new.directory, cut)[0])
+                LOG.info("%d running requests were ended by the order of another process", ended)
         for credit in news.credits:
             services.quota.grant(credit, services.now_ms())
         self._known = news.known
@@ -177,6 +184,18 @@ class Tenancy:
     def _take(self, new: _NewTenants) -> None:
         self._services.admit(new.directory, new.ring)
         self._gateway.use(new.snapshot)
+
+
+def _that_cuts(
+    order: Callable[[Directory], TenantChange], at_ms: int
+) -> Callable[[Directory], TenantChange]:
+    """The order, whose rows also say that what runs ends."""
+    return lambda directory: cutting(order(directory), at_ms)
+
+
+def _orders_cut(row: Managed, before: Managed | None) -> bool:
+    """Whether a row of another process orders a cut that was not carried out here."""
+    return row.cut_at_ms not in (None, None if before is None else before.cut_at_ms)
 
 
 async def _nothing() -> None:

@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from proxy.ledger import connect_reader
+from proxy.ledger import Reader, connect_reader
 from tests.cli.process import running as command
-from tests.dataplane.test_hold import PRICES
+from tests.dataplane.test_hold import PRICES, ask
 from tests.scenarios.test_postgresql_ledger import answer, asked, requests, tollkeeper
 from tests.support.postgres import PostgresServer, postgres, programs
 from tests.support.process import Process, proxy_process
-from tests.support.raw import raw_upstream
+from tests.support.raw import RawClient, raw_upstream
 from tests.support.running import config
 from tests.support.waiting import guard, until
 
@@ -139,3 +139,60 @@ async def test_while_the_database_is_away_known_keys_are_served(tmp_path: Path) 
                 assert await asked(proxy, key) == 401
     finally:
         server.remove()
+
+
+async def begun(proxy: Process, secret: str) -> asyncio.Task[bytes]:
+    """What comes behind the first words of a stream that does not end by itself."""
+    client = await RawClient.connect(proxy.address)
+    await client.post(ask("m-slow", stream=True), key=secret)
+    status, head = await client.head()
+    assert status == 200
+    await client.chunk()
+
+    async def rest() -> bytes:
+        try:
+            return (await client.rest(status, head)).body
+        finally:
+            await client.aclose()
+
+    return asyncio.create_task(rest())
+
+
+async def test_a_cut_that_one_is_told_ends_what_runs_at_the_other(tmp_path: Path) -> None:
+    url = postgres().database()
+    blocks = {"ledger": {"url": url}, "prices": PRICES, "teams": {"research": {}}}
+    one, two = place(tmp_path, "one"), place(tmp_path, "two")
+    reader = connect_reader(url, tmp_path)
+    async with raw_upstream(answer) as upstream, guard():
+        with (
+            proxy_process(one, upstream.url, instance="one", **blocks),
+            proxy_process(two, upstream.url, instance="two", **blocks) as second,
+        ):
+            keys = {}
+            for name, words in (("bob", ()), ("carol", ("--team", "research")), ("dave", ())):
+                made = json.loads(tollkeeper(one, "key", "create", name, *words, "--json"))
+                keys[name] = made["keys"][0]["secret"]
+                await becomes(second, keys[name], 200)
+            bob, carol, dave = [await begun(second, key) for key in keys.values()]
+            order(one, "key", "suspend", "bob")
+            await becomes(second, keys["bob"], 401)
+            assert not bob.done(), "nobody ordered a cut"
+            order(one, "key", "suspend", "bob", "--cut")
+            assert b"key_suspended" in await bob
+            order(one, "key", "resume", "bob")
+            await becomes(second, keys["bob"], 200)
+            again = await begun(second, keys["bob"])
+            order(one, "key", "suspend", "bob")
+            await becomes(second, keys["bob"], 401)
+            order(one, "team", "suspend", "research", "--cut")
+            assert b"key_suspended" in await carol
+            assert not again.done(), "an earlier order holds for what ran then"
+            assert not dave.done()
+            again.cancel()
+            dave.cancel()
+            await until(lambda: outcomes(reader).get("cut") == 2)
+
+
+def outcomes(reader: Reader) -> dict[object, object]:
+    """How many are booked of each outcome."""
+    return {row["outcome"]: row["requests"] for row in reader.usage(["outcome"], None, None, UTC)}

@@ -209,3 +209,12 @@ def test_a_suspension_keeps_what_the_database_has_of_a_name_that_the_config_has_
     [row] = orders.suspend(named, TenantKind.KEY, "bob", by()).rows
     assert row.state is State.SUSPENDED
     assert said(row) == {"labels": {"x": "1"}} and row.secrets[0].sha256 == digest("s1")
+
+
+def test_an_order_that_cuts_says_so_in_each_row_and_a_later_one_still_knows_when() -> None:
+    directory = Directory(Settings(teams={"research": TeamSettings()}, keys={}))
+    closed = orders.suspend(directory, TenantKind.TEAM, "research", by())
+    cut = orders.cutting(closed, NOW_MS)
+    assert [row.cut_at_ms for row in cut.rows] == [NOW_MS] and cut.audit == closed.audit
+    later = orders.resume(directory.with_rows(cut.rows), TenantKind.TEAM, "research", by())
+    assert later.rows[0].cut_at_ms == NOW_MS
