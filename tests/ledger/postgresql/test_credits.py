@@ -45,7 +45,7 @@ def test_a_credit_is_booked_once_and_its_amount_has_any_size() -> None:
         assert found == [msgspec.structs.replace(several[0], reason="r\ufffd"), several[1]]
         assert all(type(credit.amount) is int for credit in found)
         step = verified(book.rows(LINKS), [], KEY)
-        assert (step.rows, step.seals, step.found) == (3, 3, 0)
+        assert (step.rows, step.seals, step.found) == (2, 3, 0)
 
 
 def test_credits_of_before_the_chain_are_chained_late() -> None:
@@ -55,7 +55,7 @@ def test_credits_of_before_the_chain_are_chained_late() -> None:
         begin(book)
         put(book, Credit("b", "l", 1, 2))
         step = verified(book.rows(LINKS), [], KEY)
-        assert (step.rows, step.found) == (3, 0)
+        assert (step.rows, step.found) == (2, 0)
         assert step.notes[0].startswith("credits up to seq 1 were chained on")
 
 
@@ -74,4 +74,4 @@ def test_two_administrators_at_once_leave_one_chain() -> None:
         for thread in threads:
             thread.join()
         step = verified(book.rows(LINKS), [], KEY)
-        assert (step.rows, step.found) == (41, 0)
+        assert (step.rows, step.found) == (40, 0)
