@@ -26,6 +26,24 @@ WHERE p.adjusts IS NOT NULL AND p.cost_nano IS NOT NULL AND {where} AND NOT EXIS
 Shown = Callable[[str, str], str]  # how a sum's name and expression become a column
 
 
+def by_name(name: str, expression: str) -> str:
+    """A sum as one column with its name."""
+    return f"{expression} AS {name}"
+
+
+class Columns(msgspec.Struct, frozen=True):
+    """The columns of a query for booked rows, in their order.
+
+    extra · each as SQL, with its name    groups · the names of columns
+    sums · the name and the expression of each; `shown` makes columns of them
+    """
+
+    extra: Sequence[str]
+    groups: Sequence[str]
+    sums: Sequence[tuple[str, str]]
+    shown: Shown = by_name
+
+
 class BookedRows(msgspec.Struct, frozen=True):
     """Where a query finds booked rows, and how it tells that one came before another.
 
@@ -48,23 +66,16 @@ class BookedRows(msgspec.Struct, frozen=True):
 BY_SEQ: Final = BookedRows()
 
 
-def moved(
-    extra: Sequence[str],
-    groups: Sequence[str],
-    sums: Sequence[tuple[str, str]],
-    shown: Shown,
-    where: str,
-    booked: BookedRows = BY_SEQ,
-) -> str:
-    """A query for what late prices moved, as rows of the given columns.
+def moved(asked: Columns, where: str, booked: BookedRows = BY_SEQ) -> str:
+    """A query for what late prices moved, as rows of the columns that are asked for.
 
     `where` chooses the rows with the prices; it calls their table `{row}`. The columns are taken
     from the rows that moved.
     """
     columns = [
-        *extra,
-        *("line AS currency" if name == "currency" else name for name in groups),
-        *(shown(name, f"{_weight(name)} * ({expression})") for name, expression in sums),
+        *asked.extra,
+        *("line AS currency" if name == "currency" else name for name in asked.groups),
+        *(asked.shown(name, f"{_weight(name)} * ({sum_of})") for name, sum_of in asked.sums),
     ]
     rows = _MOVED.format(
         table=booked.table,
@@ -78,18 +89,17 @@ def moved(
 
 
 def counted(
-    extra: Sequence[str],
-    groups: Sequence[str],
-    sums: Sequence[tuple[str, str]],
-    shown: Shown,
-    where: str,
-    booked: BookedRows = BY_SEQ,
+    asked: Columns, where: str, booked: BookedRows = BY_SEQ, table: str | None = None
 ) -> str:
-    """A query for the records themselves, and for what late prices moved of them."""
-    columns = [*extra, *groups, *(shown(name, expression) for name, expression in sums)]
-    table = "records" if booked.table == "records" else f"{booked.table} AS records"
-    rows = f"SELECT {', '.join(columns)} FROM {table} WHERE {where.format(row='records')}"
-    return f"{rows} UNION ALL {moved(extra, groups, sums, shown, where, booked)}"
+    """A query for the records themselves, and for what late prices moved of them.
+
+    `table` names the table of the records themselves; None: it is that of `booked`.
+    """
+    columns = [*asked.extra, *asked.groups, *(asked.shown(*of) for of in asked.sums)]
+    table = booked.table if table is None else table
+    named = table if table == "records" else f"{table} AS records"
+    rows = f"SELECT {', '.join(columns)} FROM {named} WHERE {where.format(row='records')}"
+    return f"{rows} UNION ALL {moved(asked, where, booked)}"
 
 
 def _weight(name: str) -> str:

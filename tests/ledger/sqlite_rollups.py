@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 
-from proxy.ledger.late_prices import counted
+from proxy.ledger.late_prices import Columns, counted
 from proxy.ledger.spans import BUCKET_MS
 from proxy.ledger.sqlite.schema import MIGRATIONS
 from proxy.ledger.sqlite.sums import FIRST_SUMS, GROUPS, MORE_SUMS, SUMS, WIDE
@@ -15,7 +15,7 @@ def agree(connection: sqlite3.Connection) -> None:
     """Quarter hours and wide spans say what the records and their moves say."""
     names, sums = ", ".join(GROUPS), ", ".join(f"sum({name})" for name, _ in SUMS)
     plain = [f"started_at_ms - started_at_ms % {BUCKET_MS} AS bucket_ms"]
-    source = counted(plain, GROUPS, SUMS, lambda name, expression: f"{expression} AS {name}", "1")
+    source = counted(Columns(plain, GROUPS, SUMS), "1")
     slow = f"SELECT bucket_ms, {names}, {sums} FROM ({source}) GROUP BY bucket_ms, {names}"
     assert set(
         rows(connection, f"SELECT bucket_ms, {names}, {', '.join(n for n, _ in SUMS)} FROM rollups")

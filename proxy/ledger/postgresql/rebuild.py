@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from proxy.ledger.late_prices import counted
+from proxy.ledger.late_prices import Columns, counted
 from proxy.ledger.postgresql.connection import COMMITTING, LOCKS, Connection
 from proxy.ledger.postgresql.line import Line
 from proxy.ledger.postgresql.sums import (
@@ -30,10 +30,7 @@ _LOCK: Final = (
     f"SELECT pg_advisory_xact_lock({LOCKS}, {COMMITTING})"
 )
 _EVERYTHING: Final = counted(
-    ["started_at_ms AS at"],
-    GROUPS,
-    SUMS,
-    lambda name, expression: f"{expression} AS {name}",
+    Columns(["started_at_ms AS at"], GROUPS, SUMS),
     "true",
     IN_THE_BOOK,
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from proxy.core.records.canonical import COLUMNS, HASHED_V2
-from proxy.ledger.late_prices import moved
+from proxy.ledger.late_prices import Columns, moved
 from proxy.ledger.postgresql.sums import GROUPS, IN_ITS_CHAIN, SUMS, added_to_quarters
 
 # Places in a row.
@@ -84,10 +84,7 @@ FRESH: Final = (
     f"{', '.join(f'{expression} AS {name}' for name, expression in SUMS)} FROM stage"
 )
 MOVED: Final = moved(
-    ["started_at_ms AS at"],
-    GROUPS,
-    SUMS,
-    lambda name, expression: f"{expression} AS {name}",
+    Columns(["started_at_ms AS at"], GROUPS, SUMS),
     "{row}.chain = %(chain)s AND {row}.chain_seq > %(old)s",
     IN_ITS_CHAIN,
 )

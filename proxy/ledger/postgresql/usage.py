@@ -13,7 +13,7 @@ import msgspec
 
 from proxy.ledger import grouping
 from proxy.ledger.grouping import FLAGGED, IN_ROLLUPS, TIMES, Ask, Line, Window
-from proxy.ledger.late_prices import moved
+from proxy.ledger.late_prices import Columns, counted
 from proxy.ledger.postgresql.connection import Connection
 from proxy.ledger.postgresql.sums import GROUPS, IN_THE_BOOK, SUMS, bucket
 from proxy.ledger.postgresql.texts import clean
@@ -192,16 +192,7 @@ def _counted(extra: Sequence[str], names: Sequence[str], where: str, table: str 
     `table` is `book` if `where` asks for a `seq`.
     """
     sums = [(name, expression) for name, expression in SUMS if name in names]
-    columns = [*extra, *GROUPS, *(_shown(name, expression) for name, expression in sums)]
-    booked = f"SELECT {', '.join(columns)} FROM {table} AS records"
-    return (
-        f"{booked} WHERE {where.format(row='records')} UNION ALL "
-        f"{moved(extra, GROUPS, sums, _shown, where, IN_THE_BOOK)}"
-    )
-
-
-def _shown(name: str, expression: str) -> str:
-    return f"{expression} AS {name}"
+    return counted(Columns(extra, GROUPS, sums), where, IN_THE_BOOK, table)
 
 
 def _expression(name: str, n: int, values: _Values) -> str | None:

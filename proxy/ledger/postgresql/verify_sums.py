@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any, Final, TypeAlias
 
 from proxy.core.records.chain import FINDINGS_MAX, Flaw
-from proxy.ledger.late_prices import moved
+from proxy.ledger.late_prices import Columns, moved
 from proxy.ledger.postgresql.connection import Connection
 from proxy.ledger.postgresql.sums import GROUPS, IN_THE_BOOK, NAMES, SUMS, WIDE, bucket
 from proxy.ledger.spans import BUCKET_MS
@@ -26,10 +26,7 @@ _SUMS: Final = ", ".join(f"sum({name})" for name in NAMES)
 _WITHIN: Final = "{row}.started_at_ms >= %(low)s AND {row}.started_at_ms < %(high)s"
 _SHOWN: Final = ", ".join(f"{expression} AS {name}" for name, expression in SUMS)
 _MOVED: Final = moved(
-    ["started_at_ms"],
-    GROUPS,
-    SUMS,
-    lambda name, expression: f"{expression} AS {name}",
+    Columns(["started_at_ms"], GROUPS, SUMS),
     _WITHIN,
     IN_THE_BOOK,
 )

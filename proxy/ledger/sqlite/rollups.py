@@ -13,7 +13,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 
-from proxy.ledger.late_prices import counted
+from proxy.ledger.late_prices import Columns, counted
 from proxy.ledger.spans import BUCKET_MS
 from proxy.ledger.sqlite.sums import GROUPS, SUMS, WIDE, folded, named
 
@@ -26,10 +26,7 @@ _IS_LATE = (
     f"({_UNTIL})"
 )
 _LATE = counted(
-    ["started_at_ms AS at"],
-    GROUPS,
-    SUMS,
-    lambda name, expression: f"{expression} AS {name}",
+    Columns(["started_at_ms AS at"], GROUPS, SUMS),
     _IS_LATE,
 )
 _PASSED = (

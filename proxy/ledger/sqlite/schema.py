@@ -16,7 +16,7 @@ import sqlite3
 from collections.abc import Sequence
 
 from proxy.ledger import LedgerError
-from proxy.ledger.late_prices import counted, moved
+from proxy.ledger.late_prices import Columns, counted, moved
 from proxy.ledger.spans import BUCKET_MS, FOUR_HOURS_MS
 from proxy.ledger.sqlite.credits import CREDIT_LINKS
 from proxy.ledger.sqlite.months import MONTHS
@@ -216,10 +216,7 @@ _WIDE = ";\n".join(
 
 # What late prices had moved before roll-ups took account of it.
 _MOVES = moved(
-    ["records.started_at_ms AS at"],
-    GROUPS,
-    FIRST_SUMS,
-    lambda name, expression: f"{expression} AS {name}",
+    Columns(["records.started_at_ms AS at"], GROUPS, FIRST_SUMS),
     "{row}.seq > 0",
 )
 _MOVES_FOLDED = f"SELECT * FROM ({_MOVES}) WHERE at < (SELECT folded_until_ms FROM fold)"
@@ -260,10 +257,7 @@ ALTER TABLE records ADD COLUMN searches INTEGER;
 # The same two in the roll-ups. The rows that have them are summed once more; each has its group and
 # its spans already, so that nothing else is added.
 _MORE = counted(
-    ["started_at_ms AS at"],
-    GROUPS,
-    MORE_SUMS,
-    lambda name, expression: f"{expression} AS {name}",
+    Columns(["started_at_ms AS at"], GROUPS, MORE_SUMS),
     "{row}.seq > 0",
 )
 _MORE_NAMES = ", ".join(name for name, _ in MORE_SUMS)

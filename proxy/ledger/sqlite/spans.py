@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 
-from proxy.ledger.late_prices import counted
+from proxy.ledger.late_prices import Columns, counted
 from proxy.ledger.spans import BUCKET_MS, QUARTERS, RECORDS, Piece, Reach
 from proxy.ledger.sqlite.sums import GROUPS, HALF, MONEY, SUMS
 
@@ -68,7 +68,7 @@ def _of_records(part: Piece, names: Sequence[str], with_bucket: bool) -> tuple[s
     where, bounds = ranged("{row}.started_at_ms", part.from_ms, part.to_ms)
     bucket = [f"started_at_ms - started_at_ms % {BUCKET_MS} AS bucket_ms"] if with_bucket else []
     sums = [(name, _EXPRESSIONS[name]) for name in names]
-    return counted(bucket, GROUPS, sums, halves, where), bounds * 2
+    return counted(Columns(bucket, GROUPS, sums, halves), where), bounds * 2
 
 
 def _of_rollups(part: Piece, names: Sequence[str], with_bucket: bool) -> tuple[str, list[int]]:

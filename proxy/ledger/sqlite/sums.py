@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from proxy.ledger.late_prices import moved
+from proxy.ledger.late_prices import Columns, moved
 from proxy.ledger.spans import BUCKET_MS, FOUR_HOURS_MS, WIDE_TABLES
 
 Sums = tuple[tuple[str, str], ...]  # the name of each, and its expression
@@ -160,7 +160,7 @@ def moved_into_rollups(where: str, of: Sums = SUMS) -> str:
     `where` chooses the prices; see `proxy.ledger.late_prices`.
     """
     bucket = f"started_at_ms - started_at_ms % {BUCKET_MS} AS bucket_ms"
-    rows = moved([bucket], GROUPS, of, lambda name, expression: f"{expression} AS {name}", where)
+    rows = moved(Columns([bucket], GROUPS, of), where)
     sums = ", ".join(f"sum({name})" for name, _ in of)
     return f"""
 INSERT INTO rollups (bucket_ms, {", ".join(GROUPS)}, {", ".join(name for name, _ in of)})

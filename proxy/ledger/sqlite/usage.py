@@ -13,7 +13,7 @@ import msgspec
 
 from proxy.ledger import grouping
 from proxy.ledger.grouping import FLAGGED, IN_ROLLUPS, TIMES, Ask, Line
-from proxy.ledger.late_prices import counted
+from proxy.ledger.late_prices import Columns, counted
 from proxy.ledger.reading import LABEL, TAG, UsageRow
 from proxy.ledger.spans import BUCKET_MS, Reach, pieces
 from proxy.ledger.sqlite.spans import halves, ranged, source
@@ -221,7 +221,7 @@ def _record_source(ask: Ask) -> tuple[str, list[str | int]]:
             own.append(f"{_BY_RECORD[name]} AS g{n}")
     own.append(f"started_at_ms - started_at_ms % {BUCKET_MS} AS bucket_ms")
     sums = [(name, expression) for name, expression in SUMS if name in ask.names]
-    return counted(own, GROUPS, sums, halves, where), [*values, *bounds] * 2
+    return counted(Columns(own, GROUPS, sums, halves), where), [*values, *bounds] * 2
 
 
 def _named(name: str) -> tuple[str, str] | None:

@@ -16,7 +16,7 @@ from typing import Any, Final, TypeAlias
 import msgspec
 
 from proxy.core.records.chain import FINDINGS_MAX, Flaw
-from proxy.ledger.late_prices import moved
+from proxy.ledger.late_prices import Columns, moved
 from proxy.ledger.spans import BUCKET_MS
 from proxy.ledger.sqlite.sums import GROUPS, HALF, MONEY, SUMS, WIDE
 from proxy.ledger.verification import VerifyStep
@@ -35,10 +35,7 @@ _BY = ", ".join(str(n + 1) for n in range(len(GROUPS) + 1))
 _ROW_SUMS = tuple(expression for _, expression in SUMS)
 _WITHIN = "{row}.started_at_ms >= ? AND {row}.started_at_ms < ?"
 _MOVED = moved(
-    [f"started_at_ms - started_at_ms % {BUCKET_MS} AS bucket_ms"],
-    GROUPS,
-    SUMS,
-    lambda name, expression: f"{expression} AS {name}",
+    Columns([f"started_at_ms - started_at_ms % {BUCKET_MS} AS bucket_ms"], GROUPS, SUMS),
     _WITHIN,
 )
 _ROLLUPS = (

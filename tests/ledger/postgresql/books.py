@@ -10,7 +10,7 @@ from typing import Any
 from proxy.core.fault_points import FaultPoint, no_fault
 from proxy.core.usage import UsageRecord
 from proxy.ledger import Batch, Booked
-from proxy.ledger.late_prices import counted
+from proxy.ledger.late_prices import Columns, counted
 from proxy.ledger.postgresql.booking import PostgresBooker
 from proxy.ledger.postgresql.line import Line
 from proxy.ledger.postgresql.sums import GROUPS, IN_THE_BOOK, NAMES, SUMS, WIDE, bucket
@@ -84,10 +84,7 @@ def sums_of_records(
     rows: Rows, start: str, where: str = "true"
 ) -> dict[tuple[Any, ...], tuple[Any, ...]]:
     """The same from the records."""
-    source = counted(
-        ["started_at_ms AS started_at_ms"], GROUPS, SUMS,
-        lambda name, expression: f"{expression} AS {name}", where, IN_THE_BOOK,
-    )  # fmt: skip  # a query's parts
+    source = counted(Columns(["started_at_ms AS started_at_ms"], GROUPS, SUMS), where, IN_THE_BOOK)
     sums = ", ".join(f"sum({name})" for name in NAMES)
     return keyed(
         rows(
