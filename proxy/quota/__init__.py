@@ -186,11 +186,12 @@ class Quota(Protocol):
         """
         ...
 
-    def forget(self, limits: Iterable[Limit]) -> None:
-        """Drop the counts of limits that no longer exist.
+    def forget(self, limits: Iterable[Limit], *, everywhere: bool = False) -> None:
+        """Count these limits no more in this process; running requests end under them.
 
-        If such a limit comes back, its count is built anew from the book. Running requests end
-        under the limits they began with.
+        A store of this process alone drops their counts, and builds them anew from the book if
+        such a limit comes back. A shared store keeps them to the end of their windows, as other
+        processes may still have the limit; `everywhere`: it drops them too.
         """
         ...
 

@@ -86,7 +86,7 @@ def count_ended(
 
 
 def forget_others(quota: Quota, rules: Rules) -> None:
-    """Drop the counts of limits that no longer exist; they would fall behind the ledger."""
+    """Count limits no more that this process does not have; they would fall behind the ledger."""
     quota.forget(rules.without(quota.limits()))
 
 

@@ -162,8 +162,9 @@ class Tenancy:
         services, currency = self._services, new.directory.settings.currency
         if fresh:
             # A limit that was taken back and comes again has an old count, which missed what
-            # passed. One that another process has just made is counted there.
-            services.quota.forget(new.added)
+            # passed. One that another process has just made is counted there. All processes have
+            # the keys and teams of the ledger, so no other one counts it now.
+            services.quota.forget(new.added, everywhere=True)
         async with services.recorder.paused() as ended:
             counted = len(ended)
             await restore(

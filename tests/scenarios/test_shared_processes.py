@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC
 from pathlib import Path
 
 import pytest
+import yaml
 
 from proxy.ledger import Reader, connect_reader
 from tests.dataplane.test_hold import PRICES
-from tests.scenarios.test_instances import place
+from tests.scenarios.test_instances import becomes, place
 from tests.scenarios.test_postgresql_ledger import answer, asked, requests, tollkeeper
 from tests.support.postgres import postgres
 from tests.support.process import Process, proxy_process
@@ -104,3 +106,29 @@ async def test_what_a_killed_process_held_is_counted_as_it_is_booked(tmp_path: P
                         if held == 0 and used == booked(reader) >= 55:
                             break
                         assert asyncio.get_running_loop().time() < until_s, (used, held)
+
+
+async def test_a_limit_that_one_process_drops_holds_at_the_other_and_when_it_is_back(
+    tmp_path: Path,
+) -> None:
+    url, words = postgres().database(), tmp_path / "one" / "config.yaml"
+    (tmp_path / "valkey").mkdir()
+    with valkey_server(tmp_path / "valkey") as valkey:
+        blocks = shared(url, valkey.url, "3 requests/day")
+        async with raw_upstream(answer) as upstream:
+            with (
+                process(tmp_path, "one", upstream.url, blocks) as first,
+                process(tmp_path, "two", upstream.url, blocks) as second,
+            ):
+                assert [await asked(first, SECRET) for _ in range(4)] == [200, 200, 200, 429]
+                before = words.read_text()
+                words.write_text(
+                    yaml.safe_dump(yaml.safe_load(before) | {"teams": {"research": {}}})
+                )
+                first.signal(signal.SIGHUP)
+                await becomes(first, SECRET, 200)
+                assert await asked(second, SECRET) == 429
+                words.write_text(before)
+                first.signal(signal.SIGHUP)
+                await becomes(first, SECRET, 429)
+                assert counted(tmp_path / "two")[0] >= 3

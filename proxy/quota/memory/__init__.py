@@ -309,7 +309,7 @@ class MemoryQuota:
                     steady_ms,
                 )
 
-    def forget(self, limits: Iterable[Limit]) -> None:
+    def forget(self, limits: Iterable[Limit], *, everywhere: bool = False) -> None:
         self._counters.forget(limits)
         self._groups.clear()
 

@@ -286,7 +286,7 @@ class SharedQuota:
     async def lost(self) -> None:
         await self._epochs.lost.wait()
 
-    def forget(self, limits: Iterable[Limit]) -> None:
+    def forget(self, limits: Iterable[Limit], *, everywhere: bool = False) -> None:
         gone = {limit.rule_id: limit for limit in limits}
         if not gone:
             return
@@ -299,7 +299,8 @@ class SharedQuota:
             line = self._make(limit)
             self._name([line.span_of(self._now_ms, self._now_ms)], names, sets)
         self._away.forget([*gone.values()])
-        self._calls.deliver((b"forget", (names, [*sets])), self._calls.epoch)
+        if everywhere:
+            self._calls.deliver((b"forget", (names, [*sets])), self._calls.epoch)
 
     async def states(self, limits: Iterable[Limit], now_ms: int) -> list[LimitState]:
         look = await self._look([*limits], now_ms, now_ms)

@@ -329,7 +329,7 @@ async def test_the_rights_that_the_docs_name_are_enough(tmp_path: Path) -> None:
         quota.adjust([SOFT], NOW_MS, Used(requests=0, output_tokens=1), NOW_MS)
         await quota.flush()
         assert await one.figures(SOFT) == (16, 0)
-        quota.forget([SOFT])
+        quota.forget([SOFT], everywhere=True)
         one.book.clear()
         one.quota._epochs.distrust("of a test")
         await until(one.quota._epochs.lost.is_set)
@@ -451,3 +451,22 @@ async def test_an_epoch_that_is_left_and_found_again_is_the_same(valkey: ValkeyS
         assert await one.figures() == (24, 7)
         one.end(running, 1)
         assert await one.figures() == (25, 0)
+
+
+async def test_what_one_process_forgets_the_others_go_on_counting(valkey: ValkeyServer) -> None:
+    valkey.ask("FLUSHALL")
+    async with instances(valkey.port, 2) as [one, other]:
+        one.end(await one.held(30), 20)
+        running = await other.held(30)
+        one.quota.forget(ALL)
+        assert one.quota.limits() == ()
+        await one.quota.flush()
+        for limit_, figures in ((DAY, (20, 30)), (SOFT, (20, 30)), (SLOTS, (1, 0))):
+            assert await other.figures(limit_) == figures
+        other.end(running, 20)
+        await other.quota.flush()
+        await one.restore()  # it has the limits again
+        assert await one.figures(DAY) == (40, 0)
+        one.quota.forget([DAY], everywhere=True)
+        await one.quota.flush()
+        assert await other.figures(DAY) == (0, 0)
