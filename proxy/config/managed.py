@@ -78,6 +78,8 @@ def _read(kind: TenantKind, name: str, says: Mapping[str, Any], known: Settings)
             currency=known.currency,
             timezone=known.timezone,
             defaults=known.defaults,
+            privacy=known.privacy,  # with attribution, it says which values a limit can count by
+            attribution=known.attribution,
             keys=found.keys,
             teams=found.teams,
         )

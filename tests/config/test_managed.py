@@ -8,11 +8,14 @@ import pytest
 
 from proxy.config.managed import Mistake, read_key, read_team
 from proxy.config.settings import (
+    AttributionSettings,
     Defaults,
     KeySettings,
     LimitDefaults,
     LimitSettings,
+    PrivacySettings,
     Settings,
+    TagSettings,
     TeamSettings,
 )
 
@@ -75,3 +78,18 @@ def test_a_team_says_what_teams_can_say() -> None:
         read_team("lab", {"team": "research"}, KNOWN)
     with pytest.raises(Mistake, match="fwd-"):
         read_key("fwd-1", {}, KNOWN)
+
+
+def test_a_limit_per_value_goes_by_what_this_config_keeps() -> None:
+    """And not by what a config keeps that says nothing of it."""
+    runs = Settings(
+        attribution=AttributionSettings(tags=TagSettings(keep=("run",))),
+        privacy=PrivacySettings(end_user="off"),
+    )
+    says = {"limits": ["5 USD/day per tag:run"]}
+    assert read_team("lab", says, runs).limits == (LimitSettings(limit="5 USD/day per tag:run"),)
+    assert read_key("bob", says, runs).limits == (LimitSettings(limit="5 USD/day per tag:run"),)
+    with pytest.raises(Mistake, match="the tag feature is not kept"):
+        read_key("bob", {"limits": ["5 USD/day per tag:feature"]}, runs)
+    with pytest.raises(Mistake, match="no end user is kept"):
+        read_key("bob", {"limits": ["5 USD/day per end_user"]}, runs)
