@@ -165,3 +165,13 @@ async def test_a_connection_that_was_cut_is_made_again() -> None:
                 await one.look()
             put(book, suspended("alice"))
             assert await one.look() == HeardOf(1, 0)
+
+
+async def test_a_look_finds_what_no_word_came_of() -> None:
+    with books() as book:
+        put(book, suspended("alice"))
+        async with sharing(book) as one:
+            await one.arrive("a", "here")
+            assert await one.look() == HeardOf(1, 0)
+            book.do("UPDATE tenants SET version = 2")
+            assert await one.look() == HeardOf(2, 0)
