@@ -61,7 +61,7 @@ def _library() -> Any:
     except ImportError as error:
         raise LedgerError(
             "months are signed with the library cryptography, which is not installed: "
-            "pip install 'tollkeeper[sign]'"
+            "pip install 'tollkeeper[sign]', and restart the process if one runs"
         ) from error
 
 

@@ -105,6 +105,7 @@ class Draft:
     def suspend(self) -> None:
         """It is blocked there."""
         self.suspended = True
+        self.notes.append("it is blocked there, so it is taken over suspended")
 
     def spend(self, dollars: Decimal) -> None:
         """So much is spent there."""

@@ -12,7 +12,7 @@ import pytest
 
 from proxy.dataplane.endpoints.sums import Sums, SumsAsked
 from proxy.ledger.reading import UsageRow
-from tests.dataplane.endpoints.test_team_usage import KEYS
+from tests.dataplane.endpoints.test_team_usage import BLOCKS, KEYS
 from tests.dataplane.pages.visitor import site, visitor
 
 
@@ -36,6 +36,15 @@ async def test_a_lead_sees_what_is_left_who_spent_most_and_why_it_was_refused(
             _, refused, _ = await other.get("/ui/refusals")
             assert "The key may not call this model" in refused and "model_not_allowed" in refused
             assert "Use a model of GET /v1/models" in refused
+
+
+async def test_a_limit_in_money_tells_of_no_credit_where_none_was_given(tmp_path: Path) -> None:
+    teams = {**BLOCKS["teams"], "research": {"limits": ["9 USD/month"]}}
+    async with site(tmp_path, teams=teams) as admin, visitor(admin) as one:
+        await one.sign_in(KEYS["alice"])
+        _, limits, _ = await one.get("/ui")
+        assert "</strong> left of 9. Used: " in limits
+        assert "credit of" not in limits and "held by" not in limits
 
 
 async def test_the_csv_adds_up_to_the_page_and_the_page_to_the_book(tmp_path: Path) -> None:

@@ -116,6 +116,7 @@ def test_what_has_no_counterpart_suspends_unless_it_is_to_be_loosened() -> None:
     ):
         found = key_of(**there)
         assert found.row is not None and found.row.suspended
+        assert any("so it is taken over suspended" in note for note in found.notes)
         loose = key_of(Options(loosen=True, money=Money("CNY", Decimal(7))), **there)
         assert loose.row is not None and loose.row.suspended is ("blocked" in there)
 
