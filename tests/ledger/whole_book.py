@@ -22,7 +22,16 @@ from proxy.ledger.sqlite.read_only import reading
 from proxy.ledger.sqlite.schema import APPEND_ONLY
 from proxy.ledger.sqlite.tenants import change
 from proxy.ledger.verification import PARTS, BookVerified, verify
-from tests.ledger.samples import KEY, START_MS, deed, make_id, make_record, numbered, open_book
+from tests.ledger.samples import (
+    KEY,
+    START_MS,
+    OwnedConnection,
+    deed,
+    make_id,
+    make_record,
+    numbered,
+    open_book,
+)
 
 TERMS = b'{"rows":[]}'
 DAY_MS = 86_400_000
@@ -72,7 +81,9 @@ def seal_all(path: Path, now_ms: int = START_MS + 90 * DAY_MS) -> list[SealedMon
     """What is sealed at that time, with the key beside the ledger."""
     signer = month_signer(path.parent / FILE, make=True)
     assert signer is not None
-    connection = sqlite3.connect(path, isolation_level=None)
+    connection = sqlite3.connect(
+        path, isolation_level=None, factory=OwnedConnection, check_same_thread=False
+    )
     done = []
     for row in due_months(partial(reading, path), UTC, now_ms, signer):
         add_month(connection, row)
@@ -83,7 +94,9 @@ def seal_all(path: Path, now_ms: int = START_MS + 90 * DAY_MS) -> list[SealedMon
 
 def forger_of(path: Path) -> sqlite3.Connection:
     """Someone who can write to the file, and has taken triggers and strictness out of the way."""
-    connection = sqlite3.connect(path, isolation_level=None)
+    connection = sqlite3.connect(
+        path, isolation_level=None, factory=OwnedConnection, check_same_thread=False
+    )
     connection.execute("PRAGMA synchronous = OFF")
     for table in APPEND_ONLY:
         for verb in ("no_update", "no_delete", "known"):

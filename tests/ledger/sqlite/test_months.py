@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import sqlite3
 import subprocess
@@ -79,11 +80,12 @@ def test_an_auditor_accepts_each_proof_without_this_program(path: Path, chunk: i
     signer = month_signer(path.parent / FILE, make=False)
     assert signer is not None
     for seq in (1, 9, 17, 33):
-        [(id, month)] = sqlite3.connect(path).execute(
-            "SELECT r.id, m.month FROM records AS r JOIN months AS m"
-            " ON r.seq BETWEEN m.first_seq AND m.seq WHERE r.seq = ?",
-            (seq,),
-        )
+        with contextlib.closing(sqlite3.connect(path)) as connection:
+            [(id, month)] = connection.execute(
+                "SELECT r.id, m.month FROM records AS r JOIN months AS m"
+                " ON r.seq BETWEEN m.first_seq AND m.seq WHERE r.seq = ?",
+                (seq,),
+            )
         proof = reader_of(path).proof(id)
         assert proof is not None
         if seq in (1, 33):
