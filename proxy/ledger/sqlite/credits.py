@@ -107,10 +107,11 @@ def newest(
     known = "SELECT 1 FROM grants WHERE id = ?"
     if after is not None and connection.execute(known, (after,)).fetchone() is None:
         raise QuestionRefused("after is the id of a credit, as the page before gave it")
+    # By name: Python 3.12.0 to 3.12.3 warn of `?1` with a sequence.
     rows = connection.execute(
-        f"SELECT {_COLUMNS} FROM grants WHERE (?1 IS NULL OR limit_id = ?1) AND "
-        "(?2 IS NULL OR seq < (SELECT seq FROM grants WHERE id = ?2)) ORDER BY seq DESC LIMIT ?3",
-        (limit_id, after, most),
+        f"SELECT {_COLUMNS} FROM grants WHERE (:limit IS NULL OR limit_id = :limit) AND (:after IS"
+        " NULL OR seq < (SELECT seq FROM grants WHERE id = :after)) ORDER BY seq DESC LIMIT :most",
+        {"limit": limit_id, "after": after, "most": most},
     )
     return [Credit(*row) for row in rows]
 
