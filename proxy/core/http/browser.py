@@ -111,7 +111,7 @@ def check_form(headers: RawHeaders) -> None:
         )
 
 
-def read_form(body: bytes) -> dict[str, str]:
+def read_form(body: bytes, fields_max: int = _FIELDS_MAX) -> dict[str, str]:
     """The fields of a form by name. Raises ProxyError 400 for what no browser sends."""
     try:
         pairs = parse_qsl(
@@ -119,7 +119,7 @@ def read_form(body: bytes) -> dict[str, str]:
             keep_blank_values=True,
             strict_parsing=bool(body),
             errors="strict",
-            max_num_fields=_FIELDS_MAX,
+            max_num_fields=fields_max,
         )
     except ValueError as error:
         raise invalid_request("The form cannot be read. Send it from the page again.") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
@@ -14,19 +15,19 @@ from proxy.core.money import decimal
 
 FILES: Final = Path(__file__).parent / "files"
 UNKNOWN: Final = "not known"
-_TEMPLATES: Final = ("sign_in", "limits", "use", "records", "record", "refusals", "error")
 
 
 class Rendering:
-    """The templates, compiled once. `style_path` is where the stylesheet is served.
+    """The templates of these names, compiled once. `style_path` is where the stylesheet is served.
 
-    Its name changes with its content, so that a browser may keep it.
+    Its name changes with its content, so that a browser may keep it. A template in `directory` may
+    build on the shared ones in FILES.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, directory: Path, names: Iterable[str]) -> None:
         # For every template whatever its name: `select_autoescape` goes by the ending.
         self._made = jinja2.Environment(
-            loader=jinja2.FileSystemLoader(FILES),
+            loader=jinja2.FileSystemLoader([directory, FILES]),
             autoescape=True,
             undefined=jinja2.StrictUndefined,
             finalize=_shown,
@@ -35,7 +36,7 @@ class Rendering:
             lstrip_blocks=True,
         )
         self._made.filters.update({"money": _money, "count": _count})
-        self._templates = {name: self._made.get_template(f"{name}.html") for name in _TEMPLATES}
+        self._templates = {name: self._made.get_template(f"{name}.html") for name in names}
         self.style = (FILES / "style.css").read_bytes()
         self.style_path = f"/ui/style-{hashlib.sha256(self.style).hexdigest()[:12]}.css"
 

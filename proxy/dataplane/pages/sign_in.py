@@ -1,7 +1,7 @@
-"""Who looks at a page: a cookie that stands for a key, and a bound on wrong keys.
+"""Who looks at a page: a cookie that stands for a secret, and a bound on wrong ones.
 
-Nothing is kept of a sign-in. The cookie names the key and proves that its secret was known. It is
-looked at with each request, so it ends with that secret.
+Nothing is kept of a sign-in. The cookie names the key, or the token of an administrator, and proves
+that its secret was known. It is looked at with each request, so it ends with that secret.
 """
 
 from __future__ import annotations
@@ -13,19 +13,23 @@ import hmac
 import ipaddress
 import re
 import secrets
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from proxy.core.errors import ProxyError
+from proxy.core.http import browser
+from proxy.core.http.headers import RawHeaders
 from proxy.tenants.ring import KeyRing, Tenant
 
 COOKIE: Final = "tollkeeper_ui"
 FORM_COOKIE: Final = "tollkeeper_ui_form"
+PATH: Final = "/ui"  # browsers send these cookies with no other path
 LASTS_S: Final = 3600
 _NONCE_BYTES: Final = 16
 _NONCE: Final = re.compile(r"[A-Za-z0-9_-]{22}")
 _PARTS: Final = 3
 
-FAILURES_MAX: Final = 10  # wrong keys from one address within
+FAILURES_MAX: Final = 10  # wrong secrets from one address within
 FAILURES_S: Final = 60
 ADDRESSES_MAX: Final = 10_000  # that have a count of their own; all further ones share one
 
@@ -36,31 +40,40 @@ class SignIn:
     def __init__(self, key: bytes) -> None:
         self._key = key
 
-    def cookie(self, tenant: Tenant, credential: bytes, now_ms: int) -> str:
-        """The cookie of a key that was proved by this secret."""
-        digest = hashlib.sha256(credential).digest()
-        name = tenant.key_id.encode()
+    def cookie(self, name: str, secret: bytes, now_ms: int) -> str:
+        """The cookie of the holder of this name, who proved it by this secret."""
+        digest, holder = hashlib.sha256(secret).digest(), name.encode()
         until_s = now_ms // 1000 + LASTS_S
-        return f"{until_s}.{_text(name)}.{_text(self._proof(digest, name, until_s))}"
+        return f"{until_s}.{_text(holder)}.{_text(self._proof(digest, holder, until_s))}"
+
+    def holder(
+        self, cookie: str, digests_of: Callable[[str], Iterable[bytes]], now_ms: int
+    ) -> tuple[str, bytes] | None:
+        """The name that the cookie was made for, and which of its secrets by SHA-256.
+
+        `digests_of` gives the secrets of a name. None for a cookie that is over, or not ours.
+        """
+        parts = cookie.split(".")
+        if len(parts) != _PARTS or not (parts[0].isascii() and parts[0].isdecimal()):
+            return None
+        holder, proof = _bytes(parts[1]), _bytes(parts[2])
+        if holder is None or proof is None or len(parts[0]) > 12:
+            return None
+        until_s, name = int(parts[0]), holder.decode("utf-8", "replace")
+        if not now_ms < until_s * 1000 <= now_ms + LASTS_S * 1000:
+            return None
+        for digest in digests_of(name):
+            if hmac.compare_digest(proof, self._proof(digest, holder, until_s)):
+                return name, digest
+        return None
 
     def tenant(self, cookie: str, keys: KeyRing, now_ms: int) -> Tenant | None:
         """Whom the cookie stands for now; None for one that is over, or not ours.
 
         Raises KeyRefused where its key, or the secret that it was made with, has ended.
         """
-        parts = cookie.split(".")
-        if len(parts) != _PARTS or not (parts[0].isascii() and parts[0].isdecimal()):
-            return None
-        name, proof = _bytes(parts[1]), _bytes(parts[2])
-        if name is None or proof is None or len(parts[0]) > 12:
-            return None
-        until_s = int(parts[0])
-        if not now_ms < until_s * 1000 <= now_ms + LASTS_S * 1000:
-            return None
-        for digest in keys.digests_of(name.decode("utf-8", "replace")):
-            if hmac.compare_digest(proof, self._proof(digest, name, until_s)):
-                return keys.known(digest, now_ms)
-        return None
+        found = self.holder(cookie, keys.digests_of, now_ms)
+        return None if found is None else keys.known(found[1], now_ms)
 
     def nonce(self, cookie: str | None = None) -> str:
         """What the form of a browser that is not signed in is tied to: its cookie, or a new one.
@@ -92,7 +105,7 @@ class SignIn:
 
 
 class WrongKeys:
-    """How many wrong keys came from each address in this minute.
+    """How many wrong keys, or tokens, came from each address in this minute.
 
     Right ones do not count. Browsers behind one server in front of us share its address.
     """
@@ -133,6 +146,16 @@ class WrongKeys:
     def _place(self, address: str | None) -> str:
         place = _network(address)
         return place if place in self._counts or len(self._counts) < ADDRESSES_MAX else ""
+
+
+def set_cookie(headers: RawHeaders, name: str, value: str, lasts_s: int) -> tuple[bytes, bytes]:
+    """The field that sets a cookie, or takes it away with 0 seconds.
+
+    `headers` are the request's: they say whether the browser came by https.
+    """
+    secure = "; Secure" if browser.by_https(headers) else ""
+    said = f"{name}={value}; Path={PATH}; Max-Age={lasts_s}; HttpOnly; SameSite=Strict{secure}"
+    return b"Set-Cookie", said.encode("latin-1", "replace")
 
 
 def _network(address: str | None) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-from collections.abc import Sequence
 from typing import Final, TypeVar
 from urllib.parse import parse_qsl
 
@@ -16,8 +15,16 @@ from proxy.core.http import browser
 from proxy.core.http.parameters import read_parameters
 from proxy.dataplane.connection import Headers, Request
 from proxy.dataplane.endpoints.usage import OwnUsage
-from proxy.dataplane.pages.rendering import Rendering
-from proxy.dataplane.pages.sign_in import COOKIE, FORM_COOKIE, LASTS_S, SignIn, WrongKeys
+from proxy.dataplane.pages.rendering import FILES, Rendering
+from proxy.dataplane.pages.sign_in import (
+    COOKIE,
+    FORM_COOKIE,
+    LASTS_S,
+    PATH,
+    SignIn,
+    WrongKeys,
+    set_cookie,
+)
 from proxy.dataplane.pages.views import BeforeAsked, MonthAsked, Viewer, Views
 from proxy.dataplane.request_body import read_body
 from proxy.dataplane.routes import allow
@@ -25,13 +32,14 @@ from proxy.dataplane.services import Services
 from proxy.dataplane.snapshot import Snapshot
 from proxy.tenants.ring import KeyRefused
 
-HOME: Final = "/ui"
+HOME: Final = PATH
 SIGN_IN: Final = "/ui/sign-in"
 SIGN_OUT: Final = "/ui/sign-out"
 USE: Final = "/ui/use"
 RECORDS: Final = "/ui/records"
 REFUSALS: Final = "/ui/refusals"
 EXPORT: Final = "/ui/export.csv"
+TEMPLATES: Final = ("sign_in", "limits", "use", "records", "record", "refusals", "error")
 BODY_S: Final = 10.0  # how long a form may take to come
 _HTML: Final = (b"Content-Type", b"text/html; charset=utf-8")
 _Asked = TypeVar("_Asked", bound=msgspec.Struct)
@@ -42,7 +50,7 @@ class TeamPages:
 
     def __init__(self, services: Services, own_usage: OwnUsage, key: bytes) -> None:
         self._services = services
-        self._rendering = Rendering()
+        self._rendering = Rendering(FILES, TEMPLATES)
         self._sign_in = SignIn(hmac.digest(key, b"pages: sign-in", "sha256"))
         self._wrong = WrongKeys()
         cursors = Cursors(hmac.digest(key, b"pages: cursors", "sha256"))
@@ -155,12 +163,12 @@ class TeamPages:
         except ProxyError:
             self._wrong.count(address, now_ms)
             raise
-        cookie = self._sign_in.cookie(tenant, credential, now_ms)
+        cookie = self._sign_in.cookie(tenant.key_id, credential, now_ms)
         self._go(
             request,
             HOME,
-            _set(headers, COOKIE, cookie, LASTS_S),
-            _set(headers, FORM_COOKIE, "", 0),
+            set_cookie(headers, COOKIE, cookie, LASTS_S),
+            set_cookie(headers, FORM_COOKIE, "", 0),
         )
 
     async def _signed_out(self, request: Request) -> None:
@@ -169,7 +177,7 @@ class TeamPages:
         cookie = browser.cookies(request.headers).get(COOKIE)
         if cookie is not None:
             self._sign_in.check_token(cookie, form.get("token"))
-        self._go(request, HOME, _set(request.headers, COOKIE, "", 0))
+        self._go(request, HOME, set_cookie(request.headers, COOKIE, "", 0))
 
     async def _read(self, request: Request) -> dict[str, str]:
         browser.check_form(request.headers)
@@ -200,9 +208,9 @@ class TeamPages:
             from_elsewhere=browser.from_elsewhere(headers),
             support=snapshot.settings.support,
         )
-        fields = [*browser.PRIVATE, _HTML, _set(headers, FORM_COOKIE, nonce, LASTS_S)]
+        fields = [*browser.PRIVATE, _HTML, set_cookie(headers, FORM_COOKIE, nonce, LASTS_S)]
         if over:
-            fields.append(_set(headers, COOKIE, "", 0))
+            fields.append(set_cookie(headers, COOKIE, "", 0))
         request.connection.answer(request, 200, fields, body)
 
     def _go(self, request: Request, path: str, *cookies: tuple[bytes, bytes]) -> None:
@@ -213,12 +221,3 @@ class TeamPages:
 
 def _asked(shape: type[_Asked], query: str) -> _Asked:
     return read_parameters(shape, parse_qsl(query, keep_blank_values=True))
-
-
-def _set(
-    headers: Sequence[tuple[bytes, bytes]], name: str, value: str, lasts_s: int
-) -> tuple[bytes, bytes]:
-    """The field that sets a cookie, or takes it away with 0 seconds."""
-    secure = "; Secure" if browser.by_https(headers) else ""
-    said = f"{name}={value}; Path={HOME}; Max-Age={lasts_s}; HttpOnly; SameSite=Strict{secure}"
-    return b"Set-Cookie", said.encode("latin-1", "replace")

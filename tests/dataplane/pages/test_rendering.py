@@ -8,9 +8,10 @@ import pytest
 
 from proxy.core.errors import invalid_request
 from proxy.dataplane.pages.rendering import FILES, Rendering
+from proxy.dataplane.pages.team_pages import TEMPLATES
 
 HOSTILE = "<script>alert(1)</script>\"'>&\x1b[31m\u202e{{7*7}}"
-MADE = Rendering()
+MADE = Rendering(FILES, TEMPLATES)
 
 
 def test_names_cannot_become_markup_or_hide() -> None:

@@ -11,7 +11,7 @@ from proxy.core.errors import ProxyError
 from proxy.dataplane.pages import sign_in
 from proxy.dataplane.pages.sign_in import SignIn, WrongKeys
 from proxy.tenants.directory import Directory
-from proxy.tenants.ring import KeyRefused, KeyRing, Tenant
+from proxy.tenants.ring import KeyRefused, KeyRing
 
 NOW_MS = 1_793_500_000_000
 SECRET = b"vk-al-3Qm9ZtW8rLx2PbNc7HsD"
@@ -26,9 +26,8 @@ def key(secret: bytes, **more: object) -> KeySettings:
     return KeySettings(secret_sha256=hashlib.sha256(secret).hexdigest(), **more)  # type: ignore[arg-type]
 
 
-ALICE = Tenant(key_id="alice")
 MADE = SignIn(b"k" * 32)
-COOKIE = MADE.cookie(ALICE, SECRET, NOW_MS)
+COOKIE = MADE.cookie("alice", SECRET, NOW_MS)
 
 
 def test_it_stands_for_its_key_for_an_hour() -> None:
