@@ -12,7 +12,8 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from proxy.accounting.export.records import FORMATS, JsonLines
+from proxy.accounting.export.named import FormatMissing, format_named
+from proxy.accounting.export.records import JsonLines
 from proxy.accounting.export.usage import with_totals
 from proxy.admin.endpoint import AdminEndpoint, AdminRequest, Told, read
 from proxy.core import dates
@@ -42,6 +43,12 @@ REFUSALS_PATH = "/admin/v1/refusals"
 LEDGER_PATH = "/admin/v1/ledger"
 SCANNED_MAX = 20_000  # records that are looked at for one page of those of a key or a team
 SEQ_MAX = 2**62
+
+_MEDIA_TYPES = {
+    "csv": "text/csv; charset=utf-8",
+    "jsonl": "application/x-ndjson",
+    "parquet": "application/vnd.apache.parquet",
+}
 
 _KEY, _TEAM = COLUMNS.index("key_id"), COLUMNS.index("team")
 _SEQ = COLUMNS.index("seq")
@@ -88,7 +95,7 @@ class RecordsQuery(msgspec.Struct, frozen=True, rename={"from_": "from"}):
 class ExportQuery(msgspec.Struct, frozen=True, rename={"from_": "from"}):
     """Which records, as `ledger export` takes it."""
 
-    format: Literal["csv", "jsonl"] = "csv"
+    format: Literal["csv", "jsonl", "parquet"] = "csv"
     after: Seq = 0
     through: Seq | None = None
     from_: str | None = None
@@ -205,7 +212,7 @@ def _records(shelf: _Shelf) -> Sequence[AdminEndpoint]:
             "Write the records of a period as billing loads them.",
             shelf.export,
             ExportQuery,
-            returns=("text/csv", "application/x-ndjson"),
+            returns=tuple(kind.partition(";")[0] for kind in _MEDIA_TYPES.values()),
             errors=on_failure,
         ),
     )
@@ -308,8 +315,11 @@ class _Shelf:
         stretch = await self._stretch(query.after, query.through, query.from_, query.to)
         csv = query.format == "csv"
         labels = await read(lambda: self._reader.label_names(stretch)) if csv else []
-        lines = FORMATS[query.format](self._snapshot().zone, labels)
-        media_type = "text/csv; charset=utf-8" if csv else "application/x-ndjson"
+        zone = self._snapshot().zone
+        try:
+            lines = await asyncio.to_thread(format_named, query.format, zone, labels)
+        except FormatMissing as error:
+            raise invalid_request(f"On the proxy {error}.", param="format") from error
 
         async def pieces() -> AsyncIterator[bytes]:
             yield lines.begin()
@@ -318,8 +328,9 @@ class _Shelf:
                 upto = min(stretch.through, after + PAGE_SEQS)
                 one = msgspec.structs.replace(stretch, after=after, through=upto)
                 yield await asyncio.to_thread(self._written, lines.lines, one)
+            yield await asyncio.to_thread(lines.end)
 
-        return Told(media_type, pieces())
+        return Told(_MEDIA_TYPES[query.format], pieces())
 
     async def labels(self, ask: AdminRequest) -> Labels:
         query: StretchQuery = ask.query

@@ -11,27 +11,21 @@ import sys
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
 
 import click
 
 from proxy.accounting.export import records
 from proxy.accounting.export.focus import Focus
+from proxy.accounting.export.named import PARQUET, FormatMissing, format_named
 from proxy.cli import common, formats, time_range
-from proxy.cli.lazy import later
 from proxy.core import dates
 from proxy.core.records.canonical import COLUMNS, Value
 from proxy.ledger.reading import BookReader, Stretch
 
 _PLACE = {name: place for place, name in enumerate(COLUMNS)}
 
-
-if TYPE_CHECKING:
-    from proxy.accounting.export import parquet
-else:
-    parquet = later("proxy.accounting.export.parquet")
-
-FOCUS, PARQUET = "focus", "parquet"
+FOCUS = "focus"
 
 
 class Totals:
@@ -164,18 +158,13 @@ def export(
 
 def _lines(form: str, book: common.OpenLedger, stretch: Stretch) -> records.Lines:
     """The format of that name, or Failed with what to install."""
-    if form == PARQUET:
-        try:
-            made: records.Lines = parquet.Parquet()
-        except ModuleNotFoundError as error:
-            raise common.Failed(
-                f"--format parquet needs {error.name}: pip install 'tollkeeper[parquet]'"
-            ) from error
-        return made
     if form == FOCUS:
         return Focus(book.zone)
     labels = common.ask(lambda: book.reader.label_names(stretch)) if form == "csv" else []
-    return records.FORMATS[form](book.zone, labels)
+    try:
+        return format_named(form, book.zone, labels)
+    except FormatMissing as error:
+        raise common.Failed(str(error)) from error
 
 
 def _check_out(out: Path | None, yes: bool) -> None:

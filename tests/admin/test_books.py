@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 import aiohttp
+import pyarrow.parquet as pq
 import pytest
 
 from proxy.admin import books
@@ -167,6 +169,14 @@ async def test_an_export_is_what_the_command_writes(tmp_path: Path) -> None:
         lines = (await shown.get(f"{books.EXPORT_PATH}?format=jsonl&after=120")).lines
         assert [line["id"] for line in lines] == [make_id(number) for number in (200, 201, 202)]
         assert (await shown.get(f"{books.EXPORT_PATH}?format=xml")).status == 400
+
+
+async def test_an_export_as_parquet_has_its_last_group_and_its_contents(tmp_path: Path) -> None:
+    async with shelf(tmp_path) as shown:
+        await shown.book(*some(1, 60))
+        page = await shown.get(f"{books.EXPORT_PATH}?format=parquet")
+        ids = pq.read_table(io.BytesIO(page.body))["id"].to_pylist()
+        assert ids == [make_id(number) for number in range(1, 61)]
 
 
 async def test_a_book_that_cannot_be_read_is_503_and_an_export_that_breaks_is_not_whole(
