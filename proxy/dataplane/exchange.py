@@ -15,7 +15,7 @@ from time import monotonic
 
 import msgspec
 
-from proxy.core.entries import Voided
+from proxy.core.entries import Opened, Voided
 from proxy.core.errors import ProxyError
 from proxy.core.records.ending import Ending, How
 from proxy.core.records.late import late_record
@@ -122,8 +122,8 @@ class Exchange:
             self._hold.client_left()
 
     @property
-    def key_id(self) -> str:
-        return self._opened.key_id
+    def opened(self) -> Opened:
+        return self._opened
 
     def stop(self, refusal: ProxyError) -> None:
         """The key may not go on: its answer ends within a second, as far as it came."""

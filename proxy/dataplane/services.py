@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from time import monotonic
 from typing import Literal, Protocol
 
@@ -10,6 +10,7 @@ from proxy.accounting.end_users import EndUsers
 from proxy.accounting.recorder import Recorder
 from proxy.core.dialects.contract import Meter
 from proxy.core.dialects.registry import PASSTHROUGH
+from proxy.core.entries import Opened
 from proxy.core.errors import ProxyError, unavailable
 from proxy.core.fault_points import FaultPoint, no_fault
 from proxy.core.http.via import Via
@@ -44,7 +45,7 @@ class RunningExchange(Protocol):
     """An exchange, as the watchdog and the drain see it."""
 
     @property
-    def key_id(self) -> str: ...
+    def opened(self) -> Opened: ...
     def watch(self, now_s: float) -> None: ...
     def stop(self, refusal: ProxyError) -> None: ...
     def end_now(self) -> None: ...
@@ -148,13 +149,38 @@ class Services:
 
         `key_ids`: only for these; None: for any.
         """
-        chosen, now_ms, ended = None if key_ids is None else set(key_ids), self.now_ms(), 0
+        chosen, now_ms = None if key_ids is None else set(key_ids), self.now_ms()
+        return self._stop(
+            lambda one: (
+                self.keys.refusal_of(one.key_id, now_ms)
+                if chosen is None or one.key_id in chosen
+                else None
+            )
+        )
+
+    def stop_by_order(self, ordered_ms: Mapping[str, int]) -> int:
+        """Ends what runs for keys that were closed at these times; how many that was.
+
+        Of a key that is let through again, only what had begun by then is ended.
+        """
+        now_ms, keys = self.now_ms(), self.keys
+
+        def refusal(one: Opened) -> ProxyError | None:
+            at_ms = ordered_ms.get(one.key_id)
+            if at_ms is None:
+                return None
+            closed = keys.refusal_of(one.key_id, now_ms)
+            return closed or (keys.was_closed(one.key_id) if one.started_at_ms <= at_ms else None)
+
+        return self._stop(refusal)
+
+    def _stop(self, refusal_of: Callable[[Opened], ProxyError | None]) -> int:
+        ended = 0
         for one in self.exchanges | self.waiting:
-            if chosen is None or one.key_id in chosen:
-                refusal = self.keys.refusal_of(one.key_id, now_ms)
-                if refusal is not None:
-                    one.stop(refusal)
-                    ended += 1
+            refusal = refusal_of(one.opened)
+            if refusal is not None:
+                one.stop(refusal)
+                ended += 1
         return ended
 
     def book_batch(

@@ -102,7 +102,7 @@ class Tenancy:
             await self._carry_out(new, _nothing, fresh=self._counts_alone)
             LOG.info("other processes changed %d keys and teams", len(others))
             if cut:
-                ended = services.stop_running(_named(new.directory, cut)[0])
+                ended = services.stop_by_order(_ordered_ms(new.directory, cut))
                 LOG.info("%d running requests were ended by the order of another process", ended)
         for credit in news.credits:
             services.quota.grant(credit, services.now_ms())
@@ -197,6 +197,15 @@ def _that_cuts(
 def _orders_cut(row: Managed, before: Managed | None) -> bool:
     """Whether a row of another process orders a cut that was not carried out here."""
     return row.cut_at_ms not in (None, None if before is None else before.cut_at_ms)
+
+
+def _ordered_ms(directory: Directory, rows: Sequence[Managed]) -> dict[str, int]:
+    """When these rows order what runs to end, for each key that they concern."""
+    found: dict[str, int] = {}
+    for row in rows:
+        for name in _named(directory, [row])[0]:
+            found[name] = max(found.get(name, 0), row.cut_at_ms or 0)
+    return found
 
 
 async def _nothing() -> None:

@@ -173,6 +173,14 @@ class KeyRing:
         message = f"The API key {name!r} is not in use any more. Use another key."
         return _refusal(self._support, "key_revoked", message)
 
+    def was_closed(self, name: str) -> ProxyError:
+        """What a request is told whose key was closed while it ran, and is let through again."""
+        message = (
+            f"The API key {name!r} was suspended while this ran, and its operator had what ran"
+            " ended. The key is let through again: send the request once more."
+        )
+        return _refusal(self._support, _ENDS[State.SUSPENDED][0], message)
+
     def _refused(self, tenant: Tenant) -> KeyRefused:
         """Why a key that is known is not let through."""
         if tenant.closed is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import signal
 import time
 from datetime import UTC
 from pathlib import Path
@@ -191,6 +192,41 @@ async def test_a_cut_that_one_is_told_ends_what_runs_at_the_other(tmp_path: Path
             again.cancel()
             dave.cancel()
             await until(lambda: outcomes(reader).get("cut") == 2)
+
+
+async def test_a_cut_holds_at_a_process_that_hears_of_it_with_the_resume(tmp_path: Path) -> None:
+    url = postgres().database()
+    blocks = {"ledger": {"url": url}, "prices": PRICES, "teams": {"research": {}}}
+    one, two = place(tmp_path, "one"), place(tmp_path, "two")
+    async with raw_upstream(answer) as upstream, guard():
+        with (
+            proxy_process(one, upstream.url, instance="one", **blocks),
+            proxy_process(two, upstream.url, instance="two", **blocks) as second,
+        ):
+            keys = []
+            for name in ("bob", "carol"):
+                made = tollkeeper(one, "key", "create", name, "--team", "research", "--json")
+                keys.append(json.loads(made)["keys"][0]["secret"])
+                await becomes(second, keys[-1], 200)
+            bob, carol = [await begun(second, key) for key in keys]
+            second.signal(signal.SIGSTOP)
+            await asyncio.to_thread(order, one, "key", "suspend", "bob", "--cut")
+            await asyncio.to_thread(order, one, "key", "resume", "bob")
+            later = asyncio.create_task(begun(second, keys[0]))
+            second.signal(signal.SIGCONT)
+            assert b"key_suspended" in await bob
+            again = await later
+            order(one, "key", "suspend", "bob")
+            await becomes(second, keys[0], 401)
+            assert not again.done(), "it began behind the order to cut"
+            second.signal(signal.SIGSTOP)
+            await asyncio.to_thread(order, one, "key", "resume", "bob")
+            await asyncio.to_thread(order, one, "team", "suspend", "research", "--cut")
+            await asyncio.to_thread(order, one, "team", "resume", "research")
+            second.signal(signal.SIGCONT)
+            assert b"key_suspended" in await carol
+            assert b"was suspended while this ran" in await again
+            assert await asked(second, keys[0]) == 200
 
 
 def outcomes(reader: Reader) -> dict[object, object]:
