@@ -6,6 +6,7 @@
 - calls: calls of the script, and the ends of requests, which are sent until they are answered.
 - epochs: whether the counts are whole, and building them anew.
 - lines, readings, reservation, past, telling: limits, counts and holds as the script has them.
+- ends: what is told of requests that are over, and of corrections.
 - store: the quota itself.
 - script.lua: what the server runs: each call is one step.
 """

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 from collections.abc import Iterable, Sequence
 from datetime import tzinfo
 from typing import Any, Final
@@ -14,7 +13,7 @@ import msgspec
 
 from proxy.core.calendar import Calendar
 from proxy.core.limits.credit import Credit
-from proxy.core.limits.decisions import Demand, Used, bound_of, counts, expected
+from proxy.core.limits.decisions import Demand, Used, bound_of, expected
 from proxy.core.limits.limit import Enforce, Limit
 from proxy.core.limits.state import LimitState, Refused, lasts
 from proxy.quota import (
@@ -26,9 +25,10 @@ from proxy.quota import (
     Reservation,
 )
 from proxy.quota.valkey.away import Away
-from proxy.quota.valkey.calls import Calls, NotAsked, Sending, What
+from proxy.quota.valkey.calls import Calls, NotAsked
+from proxy.quota.valkey.ends import DONE, REFUSED, Ends
 from proxy.quota.valkey.epochs import Epochs
-from proxy.quota.valkey.lines import LimitLine, LimitWindow, pair, used_pairs
+from proxy.quota.valkey.lines import LimitLine, LimitWindow, pair
 from proxy.quota.valkey.link import Link
 from proxy.quota.valkey.past import past_counts
 from proxy.quota.valkey.reservation import Look, SharedReservation
@@ -38,8 +38,6 @@ LOG = logging.getLogger("tollkeeper.quota")
 LINES_MAX: Final = 100_000  # limits of which this process knows the names of their counts
 LEAVE_S: Final = 2.0  # for the last ends to be answered; what is not is settled at the next start
 ANOTHER_STORE = "a reservation is resolved by the store that made it"
-_NOTHING: Final = Used(requests=0)
-_REFUSED, _DONE, _UNKNOWN = 0, 1, 2
 
 
 class SharedQuota:
@@ -55,8 +53,6 @@ class SharedQuota:
         *,
         values_max: int = VALUES_MAX,
     ) -> None:
-        # How often a reservation was ended a second time: a fault of ours that changes nothing.
-        self.resolved_twice = 0
         self.failures = 0  # requests without an answer
         self._link = link
         self._calls = calls
@@ -68,6 +64,7 @@ class SharedQuota:
         self._lines: dict[str, LimitLine] = {}
         self._telling = Telling(calls)
         self._running: dict[str, SharedReservation] = {}
+        self._ends = Ends(calls, epochs, self._telling, self._running)
         self._now_ms = 0  # the latest time that was told
         epochs.running = self._running.values
 
@@ -99,18 +96,18 @@ class SharedQuota:
         except QuotaUnavailable as error:
             self.failures += 1
             if not isinstance(error, NotAsked):
-                self._undo(reserved)
+                self._ends.undo(reserved)
             passed = await self._away.reserve(limits, reserved, self._epochs.away_s, error)
             if isinstance(passed, SharedReservation):
                 self._running[ask.exchange_id] = passed
             return passed
         except asyncio.CancelledError:
-            self._undo(reserved)
+            self._ends.undo(reserved)
             raise
-        if answer[0] not in (_DONE, _REFUSED):
+        if answer[0] not in (DONE, REFUSED):
             raise QuotaUnavailable("the quota store was told that this request has ended")
         look = reserved.look = Look(lines, spans, answer[4], answer[3], answer[1], now_ms)
-        if answer[0] == _REFUSED:
+        if answer[0] == REFUSED:
             return self._refused(look, [(place, holds[place]) for place in answer[2]])
         if answer[2]:
             reserved.exceeded = tuple(lines[place].limit for place in answer[2])
@@ -165,56 +162,30 @@ class SharedQuota:
         if not any(wants):
             return None
         answer = await self._calls.ask(b"extend", (held.attempt, wants))
-        if answer[0] == _REFUSED:
+        if answer[0] == REFUSED:
             place, raw = answer[2], answer[3]
             raws = [raw if other == place else None for other in range(len(look.lines))]
             found = Look(look.lines, look.spans, raws, look.together, answer[1], now_ms)
             return found.reading(place).state()
-        if answer[0] == _DONE:
+        if answer[0] == DONE:
             held.holds = grown
         return None
 
     def settle(self, reservation: Reservation, used: Used, now_ms: int) -> None:
         held = self._of_this(reservation)
-        if not self._close(held):
+        if not self._ends.close(held):
             return
         self._now_ms = now_ms
         self._away.settle(held, used, now_ms)
-        look = held.look
-        if look.lines:
-            pairs = used_pairs(used)
-
-            def settled(answer: list[Any], sending: Sending) -> None:
-                if answer[0] == _UNKNOWN and sending.times == 1:
-                    self._epochs.distrust("it did not know of a request that it had let through")
-                if sending.what[0] == b"join":
-                    self._epochs.tidy(held.attempt, later=True)
-                elif answer[0] == _DONE:
-                    after = Look(
-                        look.lines, look.spans, answer[2], look.together, answer[1], now_ms
-                    )
-                    for place in range(len(look.lines)):
-                        self._telling.look(after, place)
-
-            def instead() -> What:
-                return b"join", (held.joining(pairs),)
-
-            self._calls.deliver(
-                (b"settle", (held.attempt, pairs, False)), held.epoch, settled, instead
-            )
-        if held.strict:
-            amounts = counts(used)
-            for line, bound in zip(look.lines, held.taken, strict=True):
-                if line.strict and amounts[line.index] > bound:
-                    self._telling.breach(line.limit, bound, amounts[line.index])
+        self._ends.settle(held, used, now_ms)
 
     def void(self, reservation: Reservation, now_ms: int) -> None:
         held = self._of_this(reservation)
-        if not self._close(held):
+        if not self._ends.close(held):
             return
         self._away.void(held, now_ms)
         if held.look.lines:
-            self._undo(held, unsure=False)
+            self._ends.undo(held, unsure=False)
 
     def release_slots(self, reservation: Reservation) -> None:
         held = self._of_this(reservation)
@@ -233,32 +204,8 @@ class SharedQuota:
                 line.renew()
 
     def adjust(self, limits: Sequence[Limit], started_at_ms: int, used: Used, now_ms: int) -> None:
-        pairs = used_pairs(used)
         lines = [self._line(limit) for limit in limits if limit.windowed]
-        spans = [line.span_of(started_at_ms, now_ms) for line in lines]
-        if not lines:
-            return
-        id = os.urandom(16).hex()
-        corrections = [
-            (
-                span.name,
-                span.lasts_ms(now_ms),
-                *pairs[line.index],
-                span.end_ms <= now_ms,
-                span.apart or False,
-            )
-            for line, span in zip(lines, spans, strict=True)
-        ]
-
-        def adjusted(answer: list[Any], sending: Sending) -> None:
-            self._epochs.tidy(id)
-            if answer[0] == _DONE:
-                after = Look(lines, spans, answer[2], (), answer[1], now_ms)
-                for place in range(len(lines)):
-                    self._telling.look(after, place)
-
-        what = (b"adjust", (id, corrections))
-        self._calls.deliver(what, self._calls.epoch, adjusted, lambda: what)
+        self._ends.adjust(lines, started_at_ms, used, now_ms)
 
     async def restore(
         self, past: Iterable[Past], credits: Iterable[Credit], *, since_ms: int, now_ms: int
@@ -276,9 +223,7 @@ class SharedQuota:
         return sorted(held - self._running.keys())
 
     def settle_left(self, exchange_id: str, used: Used | None) -> None:
-        pairs = used_pairs(_NOTHING if used is None else used)
-        for attempt in (exchange_id, f"{exchange_id}+"):
-            self._calls.deliver((b"settle", (attempt, pairs, False)), self._calls.epoch)
+        self._ends.settle_left(exchange_id, used)
 
     def mark(self) -> None:
         self._epochs.mark()
@@ -350,31 +295,9 @@ class SharedQuota:
         assert found is not None, "a refusal names a limit"
         return msgspec.structs.replace(found, states=look.states())
 
-    def _undo(self, held: SharedReservation, *, unsure: bool = True) -> None:
-        """Have the store forget it, whether it knows of it or not.
-
-        A reserve that is still on its way must change nothing when it comes.
-        """
-        pairs = used_pairs(_NOTHING)
-
-        def undone(answer: list[Any], sending: Sending) -> None:
-            if answer[0] == _UNKNOWN and unsure:
-                self._epochs.tidy(held.attempt, later=True)
-
-        self._calls.deliver((b"settle", (held.attempt, pairs, unsure)), held.epoch, undone)
-
     def _of_this(self, reservation: Reservation) -> SharedReservation:
         assert isinstance(reservation, SharedReservation), ANOTHER_STORE
         return reservation
-
-    def _close(self, held: SharedReservation) -> bool:
-        """Whether it was open until now."""
-        if not held.open:
-            self.resolved_twice += 1
-            return False
-        held.open = False
-        self._running.pop(held.ask.exchange_id, None)
-        return True
 
     def _line(self, limit: Limit) -> LimitLine:
         """The limit as the script counts it, with the amount and mode that it has now."""
