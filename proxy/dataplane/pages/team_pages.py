@@ -15,6 +15,7 @@ from proxy.core.http import browser
 from proxy.core.http.parameters import read_parameters
 from proxy.dataplane.connection import Headers, Request
 from proxy.dataplane.endpoints.usage import OwnUsage
+from proxy.dataplane.pages.months import MonthAsked
 from proxy.dataplane.pages.rendering import FILES, Rendering
 from proxy.dataplane.pages.sign_in import (
     COOKIE,
@@ -25,7 +26,7 @@ from proxy.dataplane.pages.sign_in import (
     WrongKeys,
     set_cookie,
 )
-from proxy.dataplane.pages.views import BeforeAsked, MonthAsked, Viewer, Views
+from proxy.dataplane.pages.views import BeforeAsked, Viewer, Views
 from proxy.dataplane.request_body import read_body
 from proxy.dataplane.routes import allow
 from proxy.dataplane.services import Services

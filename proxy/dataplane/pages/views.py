@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 
 from proxy.accounting.explained import explained, in_words
 from proxy.accounting.export.usage import COLUMNS, as_csv
-from proxy.core import dates
 from proxy.core.calendar import Per, Window, window
 from proxy.core.cursors import Cursors
 from proxy.core.errors import ProxyError, invalid_request
@@ -21,11 +19,12 @@ from proxy.dataplane.endpoints.own_records import as_shown, own_record
 from proxy.dataplane.endpoints.turns import Turns
 from proxy.dataplane.endpoints.usage import OwnUsage, readable
 from proxy.dataplane.pages import chart
+from proxy.dataplane.pages.lines import UseLine, most_first, use_lines
+from proxy.dataplane.pages.months import MonthAsked, moment, month_of
 from proxy.dataplane.pages.recent import recent_page
 from proxy.dataplane.pages.wording import advice, resets
 from proxy.dataplane.services import Services
 from proxy.dataplane.snapshot import Snapshot
-from proxy.ledger.grouping import local
 from proxy.ledger.reading import UsageRow
 from proxy.quota.status import LimitStatus
 from proxy.tenants.ring import Tenant
@@ -33,34 +32,14 @@ from proxy.tenants.ring import Tenant
 SHOWN_MAX: Final = 100  # lines of a table; the csv has all of them
 CSV_ROWS_MAX: Final = 200_000
 READING_AT_ONCE: Final = 2  # pages that read the book; each takes a thread that all share
-_MONTH = re.compile(r"2[0-9]{3}-(0[1-9]|1[0-2])")  # there was no use before
 _COSTS: Final = frozenset({"cost", "cost_nano"})
 _BY: Final = ("day", "key", "model")
-
-
-class MonthAsked(msgspec.Struct, frozen=True):
-    """A month such as 2026-11; None is the present one."""
-
-    month: str | None = None
 
 
 class BeforeAsked(msgspec.Struct, frozen=True):
     """Where a page of records begins, as the page before said."""
 
     before: str | None = None
-
-
-class UseLine(msgspec.Struct, frozen=True):
-    """Sums of one day, model or key in one currency. `unpriced` requests are in no amount."""
-
-    label: str | None
-    currency: str
-    requests: int
-    input_tokens: int
-    output_tokens: int
-    cost_nano: int | None
-    charge_nano: int | None
-    unpriced: int
 
 
 class Viewer(msgspec.Struct, frozen=True):
@@ -90,7 +69,7 @@ class Views:
                 start_ms = window(per, now_ms, zone).start_ms
                 with readable():
                     rows = await self._usage.sums.of(("team",), zone, start_ms, None, tenant.team)
-                team[name] = _lines(rows, "team", viewer.snapshot.settings.currency)
+                team[name] = use_lines(rows, "team", viewer.snapshot.settings.currency)
         statuses: Sequence[LimitStatus] = own["limits"]
         return {
             "limits": [
@@ -125,7 +104,7 @@ class Views:
         ]
         tables = {}
         for name, lines in found.items():
-            ordered = lines if name == "day" else sorted(lines, key=_most_first)
+            ordered = lines if name == "day" else sorted(lines, key=most_first)
             tables[name] = {"lines": ordered[:SHOWN_MAX], "more": max(0, len(ordered) - SHOWN_MAX)}
         return {
             **months,
@@ -164,7 +143,7 @@ class Views:
                 page = await asyncio.to_thread(recent_page, self._services.reader, tenant, before)
         return {
             "records": [
-                {"record": one, "at": _moment(one.started_at_ms, zone)} for one in page.records
+                {"record": one, "at": moment(one.started_at_ms, zone)} for one in page.records
             ],
             "before": None if page.before is None else self._cursors.sealed(page.before),
             "first": asked.before is None,
@@ -180,7 +159,7 @@ class Views:
                 told = await asyncio.to_thread(lambda: list(explained(entry, reader)))
         return {
             "record": entry.record,
-            "at": _moment(entry.record.started_at_ms, zone),
+            "at": moment(entry.record.started_at_ms, zone),
             "parts": [
                 {
                     "id": one.entry.record.id,
@@ -205,7 +184,7 @@ class Views:
             {
                 **row,
                 "advice": advice(row["code"]),
-                "last": _moment(row["last_ms"], zone),
+                "last": moment(row["last_ms"], zone),
             }
             for row in told["data"]
         ]
@@ -216,28 +195,11 @@ class Views:
 
     def _month(self, viewer: Viewer, asked: MonthAsked) -> tuple[Window, dict[str, object]]:
         """The month that is asked for, and its name and those beside it."""
-        zone, now_ms = viewer.snapshot.zone, self._services.now_ms()
-        at_ms = now_ms
-        if asked.month is not None:
-            if _MONTH.fullmatch(asked.month) is None:
-                raise invalid_request("month is written as 2026-11.", param="month")
-            try:
-                at_ms = dates.unix_ms(dates.moment(f"{asked.month}-01", zone))
-            except ValueError as error:
-                raise invalid_request(f"month: {error}", param="month") from error
-        span = window(Per.MONTH, at_ms, zone)
-        assert span.end_ms is not None, "a month ends"
-        name = _month_of(span.start_ms, zone)
-        return span, {
-            "month": name,
-            "previous": _month_of(span.start_ms - 1, zone),
-            "following": _month_of(span.end_ms, zone),
-            "newest": name >= _month_of(now_ms, zone),
-        }
+        return month_of(asked, viewer.snapshot.zone, self._services.now_ms())
 
     async def _lines_by(self, viewer: Viewer, name: str, span: Window) -> list[UseLine]:
         rows = await self._rows(viewer, (name,), span)
-        return _lines(rows, name, viewer.snapshot.settings.currency)
+        return use_lines(rows, name, viewer.snapshot.settings.currency)
 
     async def _rows(self, viewer: Viewer, by: tuple[str, ...], span: Window) -> list[UsageRow]:
         """Sums that the viewer may read: a lead its team's, a member its own."""
@@ -254,43 +216,15 @@ class Views:
         return await asyncio.to_thread(lambda: [row for row in rows if row["key"] == tenant.key_id])
 
 
-def _lines(rows: Iterable[Mapping[str, Any]], name: str, currency: str) -> list[UseLine]:
-    """One line for each label and currency. What has no price stands in the ledger's currency."""
-    found: dict[tuple[str | None, str], UseLine] = {}
-    for row in rows:
-        place = (row[name], row["currency"] or currency)
-        before = found.get(place) or UseLine(*place, 0, 0, 0, None, None, 0)
-        found[place] = UseLine(
-            *place,
-            before.requests + row["requests"],
-            before.input_tokens + (row["input_tokens"] or 0),
-            before.output_tokens + (row["output_tokens"] or 0),
-            _sum(before.cost_nano, row["cost_nano"]),
-            _sum(before.charge_nano, row["charge_nano"]),
-            before.unpriced + (row["unpriced_requests"] or 0),
-        )
-    return list(found.values())
-
-
 def _lines_of(
     recent: Mapping[str, Sequence[Any]], label: str, currency: str
 ) -> dict[str, list[UseLine]]:
     """The same of what /v1/usage says of today and this month; it states no cost."""
-    more = {"label": label, "cost_nano": None, "unpriced_requests": 0}
+    more = {"label": label, "cost_nano": None, "unpriced_requests": 0, "reported_requests": 0}
     return {
-        name: _lines([{**more, **row} for row in rows], "label", currency)
+        name: use_lines([{**more, **row} for row in rows], "label", currency)
         for name, rows in recent.items()
     }
-
-
-def _sum(a: int | None, b: int | None) -> int | None:
-    if a is None or b is None:
-        return a if b is None else b
-    return a + b
-
-
-def _most_first(line: UseLine) -> tuple[int, int]:
-    return (-(line.charge_nano or 0), -line.requests)
 
 
 _FIRST: Final = (
@@ -308,11 +242,3 @@ def _fields(shown: Mapping[str, object]) -> list[tuple[str, object]]:
         for name in names
         if name not in _ELSEWHERE and (value := shown[name]) not in (None, {}, [])
     ]
-
-
-def _moment(at_ms: int, zone: Any) -> str:
-    return local(at_ms, zone).strftime("%Y-%m-%d %H:%M:%S %Z")
-
-
-def _month_of(at_ms: int, zone: Any) -> str:
-    return local(at_ms, zone).strftime("%Y-%m")
