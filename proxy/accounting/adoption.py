@@ -43,7 +43,7 @@ async def adopt_others(
         if directory.name in kept:
             continue
         try:
-            settled += await _adopt(directory, options, ledger, metrics, pricing, timeout_s)
+            settled += await adopt(directory, options, ledger, metrics, pricing, timeout_s)
         except (JournalUnavailable, OSError) as error:
             _LOG.error("%s stays as it is until the next start: %s", directory, error)
         except Exception:  # a stranger's directory must not keep this process from its own work
@@ -51,7 +51,7 @@ async def adopt_others(
     return settled
 
 
-async def _adopt(
+async def adopt(
     directory: Path,
     options: JournalOptions,
     ledger: Ledger,
@@ -59,6 +59,10 @@ async def _adopt(
     pricing: Pricing,
     timeout_s: float,
 ) -> int:
+    """Settle and book what a dead process left in one journal; the number of records made.
+
+    One that a living process holds is left alone. Raises JournalUnavailable, OSError.
+    """
     journal = await asyncio.to_thread(Journal.adopt, directory, options)
     if journal is None:
         return 0

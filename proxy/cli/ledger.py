@@ -21,6 +21,10 @@ from proxy.ledger.verification import NEWEST, VerifyStep
     cls=LazyGroup,
     commands=[export],
     lazy={
+        "backup": (
+            "proxy.cli.ledger_backup:backup",
+            "Copy the ledger into FILE, as it stands at one moment, while a process may use it.",
+        ),
         "migrate": (
             "proxy.cli.ledger_migrate:migrate",
             "Bring the ledger to this version's schema, before a process does it at its start.",
@@ -40,6 +44,10 @@ from proxy.ledger.verification import NEWEST, VerifyStep
         "rebuild": (
             "proxy.cli.ledger_rebuild:rebuild",
             "Make the roll-ups anew from the records, in one transaction.",
+        ),
+        "replay": (
+            "proxy.cli.ledger_replay:replay",
+            "Book into a restored ledger what the journals beside it have.",
         ),
         "seal": (
             "proxy.cli.ledger_seal:seal",

@@ -58,6 +58,17 @@ ELSEWHERE = {
     "tollkeeper ledger migrate --url postgresql://tollkeeper_owner@db/tollkeeper --allow tollkeeper_app": "tests/cli/test_ledger_migrate.py",
     "tollkeeper ledger copy -c config.yaml --to "
     "postgresql://tollkeeper_app@db.internal/tollkeeper": "tests/cli/test_ledger_copy.py",
+    **dict.fromkeys(
+        (
+            "tollkeeper ledger backup -c config.yaml /backup/ledger.db --force",
+            "mkdir lost",
+            "mv var/ledger.db* lost/",
+            "cp /backup/ledger.db var/ledger.db",
+            "tollkeeper ledger replay -c config.yaml",
+            "tollkeeper ledger verify -c config.yaml",
+        ),
+        "tests/scenarios/test_restored_backup.py",
+    ),
     "make quick": "",
     "make test": "",
     "make check": "",

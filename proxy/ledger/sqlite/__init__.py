@@ -36,6 +36,7 @@ from proxy.ledger import (
 )
 from proxy.ledger.sealing_key import sealing_key
 from proxy.ledger.signing import month_signer
+from proxy.ledger.sqlite.backup import back_up as back_up
 from proxy.ledger.sqlite.booking import Booker
 from proxy.ledger.sqlite.credits import add, begin_chain, read
 from proxy.ledger.sqlite.dump import dumped as dumped
