@@ -58,13 +58,14 @@ Seq = Annotated[int, msgspec.Meta(ge=0, le=SEQ_MAX)]
 class UsageQuery(msgspec.Struct, frozen=True, rename={"from_": "from"}):
     """`by`: names of groups, comma-separated; empty for one total.
 
-    `team`: what this one alone used. `through`: as the book stood at that seq.
+    `team`, `key`: what this one alone used. `through`: as the book stood at that seq.
     """
 
     by: str = "team,key,model"
     from_: str | None = None
     to: str | None = None
     team: str | None = None
+    key: str | None = None
     through: Seq | None = None
 
 
@@ -271,7 +272,9 @@ class _Shelf:
 
         def sums() -> list[UsageRow]:
             try:
-                return self._reader.usage(by, *bounds, zone, team=query.team, through=query.through)
+                return self._reader.usage(
+                    by, *bounds, zone, team=query.team, through=query.through, key=query.key
+                )
             except QuestionRefused as error:
                 raise invalid_request(f"The book cannot be summed so: {error}.") from error
 

@@ -84,10 +84,12 @@ class RemoteReader:
         sums: Sequence[str] | None = None,
         team: str | None = None,
         through: int | None = None,
+        key: str | None = None,
     ) -> list[UsageRow]:
         """See `BookReader.usage`; the zone is the one there."""
         query = _range(from_ms, to_ms) | {"by": ",".join(by)}
         query |= {} if team is None else {"team": team}
+        query |= {} if key is None else {"key": key}
         query |= {} if through is None else {"through": str(through)}
         rows = self._ask(books.USAGE_PATH, query, books.UsageRows).usage
         wanted = ALL_SUMS if sums is None else sums

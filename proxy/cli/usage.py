@@ -63,6 +63,7 @@ def _groups(
 )
 @time_range.options
 @click.option("--team", help="Only what this team used.")
+@click.option("--key", help="Only what this key used.")
 @click.option(
     "--through",
     type=click.IntRange(min=0),
@@ -85,6 +86,7 @@ def usage(
     to: str | None,
     month: str | None,
     team: str | None,
+    key: str | None,
     through: int | None,
     form: str,
     as_json: bool,
@@ -108,11 +110,12 @@ def usage(
     start, end = time_range.parse(from_, to, month, book.zone)
     rows = common.ask(
         lambda: book.reader.usage(
-            by, *dates.range_ms(start, end), book.zone, team=team, through=through
+            by, *dates.range_ms(start, end), book.zone, team=team, through=through, key=key
         )
     )
     form = "json" if as_json else form
     narrowed = "" if team is None else f" of the team {team}"
+    narrowed += "" if key is None else f" of the key {key}"
     narrowed += "" if through is None else f" up to seq {through}"
     click.echo(f"Usage{narrowed} {dates.described(start, end, book.zone)}", err=form != "table")
     if form == "json":

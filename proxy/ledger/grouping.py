@@ -45,6 +45,12 @@ class Ask(msgspec.Struct, frozen=True):
     names: Sequence[str]
     team: str | None = None
     through: int | None = None
+    key: str | None = None
+
+    def only(self) -> list[tuple[str, str]]:
+        """The columns that have one value in all that is asked for, each with it."""
+        asked = (("key_id", self.key), ("team", self.team))
+        return [(column, value) for column, value in asked if value is not None]
 
 
 def check(by: Sequence[str]) -> None:

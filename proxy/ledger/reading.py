@@ -238,6 +238,7 @@ class BookReader(Protocol):
         sums: Sequence[str] | None = None,
         team: str | None = None,
         through: int | None = None,
+        key: str | None = None,
     ) -> list[UsageRow]:
         """Sums by group and currency over records started in [from_ms, to_ms), open where None.
 
@@ -245,7 +246,7 @@ class BookReader(Protocol):
         `zone`. The rows are sorted by group (a missing name first), then currency. Each has the
         groups' names and the currency, then ALL_SUMS or those of them that `sums` names.
 
-        `team`: of this one alone    `through`: as the book stood at that seq
+        `team`, `key`: of this one alone    `through`: as the book stood at that seq
 
         Roll-ups answer for team, key, model, upstream and times. Every other name, and `through`,
         takes a look at each record of the range. Raises QuestionRefused for a name that cannot be

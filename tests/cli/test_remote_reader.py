@@ -40,6 +40,8 @@ READS = [
     "usage --by tag:feature,month --team research",
     "usage --team nobody",
     "usage --json --through 2",
+    "usage --json --key alice",
+    "usage --key nobody",
     "record show {id}",
     "record show {id} --json",
     "record show 01939c1e-8f5b-7c6a-9d2e-3f4a5b6c7d8e",

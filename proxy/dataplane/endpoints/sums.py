@@ -17,13 +17,14 @@ ROWS_MAX: Final = 20_000  # an answer of more is not kept: a row takes 640 bytes
 
 
 class SumsAsked(msgspec.Struct, frozen=True):
-    """By what, over which time, and of which team; None: open, and of all."""
+    """By what, over which time, and of which team and key; None: open, and of all."""
 
     by: tuple[str, ...]
     zone: ZoneInfo
     from_ms: int
     to_ms: int | None
     team: str | None
+    key: str | None
 
 
 class Sums:
@@ -40,9 +41,10 @@ class Sums:
         from_ms: int,
         to_ms: int | None = None,
         team: str | None = None,
+        key: str | None = None,
     ) -> list[UsageRow]:
         """See `Reader.usage`. The rows are shared: none is to be changed."""
-        asked = SumsAsked(by, zone, from_ms, to_ms, team)
+        asked = SumsAsked(by, zone, from_ms, to_ms, team, key)
         known = self._known.get(asked)
         if (
             known is None
@@ -62,4 +64,6 @@ class Sums:
         return rows
 
     def _read(self, asked: SumsAsked) -> list[UsageRow]:
-        return self._reader.usage(asked.by, asked.from_ms, asked.to_ms, asked.zone, team=asked.team)
+        return self._reader.usage(
+            asked.by, asked.from_ms, asked.to_ms, asked.zone, team=asked.team, key=asked.key
+        )

@@ -111,8 +111,8 @@ class TeamUsage:
             "timezone": str(snapshot.zone),
             "limits": await self._states(snapshot, limits),
             "recent": {
-                name: self._shown([row for row in rows if row["team"] == team])
-                for name, rows in (await self._recent(snapshot)).items()
+                name: self._shown(rows)
+                for name, rows in (await self._recent(snapshot, ("key",), team, None)).items()
             },
         }
 
@@ -122,7 +122,9 @@ class TeamUsage:
         directory = self._services.directory
         names = await asyncio.to_thread(self._names, tenant)
         page = [name for name in names if name > asked.after][: asked.limit + 1]
-        recent = await self._recent(snapshot)
+        leads = tenant.lead and tenant.team is not None
+        own = None if leads else tenant.key_id
+        recent = await self._recent(snapshot, ("team", "key"), tenant.team, own)
         keys = []
         for name in page[: asked.limit]:
             told = directory.settings.keys.get(name) or key_of(
@@ -233,11 +235,17 @@ class TeamUsage:
             return [tenant.key_id]
         return self._services.directory.keys_of(tenant.team)
 
-    async def _recent(self, snapshot: Snapshot) -> dict[str, list[UsageRow]]:
+    async def _recent(
+        self, snapshot: Snapshot, by: tuple[str, ...], team: str | None, key: str | None
+    ) -> dict[str, list[UsageRow]]:
         now_ms = self._services.now_ms()
         return {
             name: await self._sums.of(
-                ("team", "key"), snapshot.zone, window(per, now_ms, snapshot.zone).start_ms
+                by,
+                snapshot.zone,
+                window(per, now_ms, snapshot.zone).start_ms,
+                team=team,
+                key=key,
             )
             for name, per in (("today", Per.DAY), ("month", Per.MONTH))
         }

@@ -95,8 +95,11 @@ class OwnUsage:
                 if limit.dimension is not None
             ],
             "recent": {
-                "today": _own(await self.sums.of(("key",), snapshot.zone, day_ms), tenant),
-                "month": _own(await self.sums.of(("key",), snapshot.zone, month_ms), tenant),
+                name: _shown(
+                    await self.sums.of((), snapshot.zone, start_ms, key=tenant.key_id),
+                    named=False,
+                )
+                for name, start_ms in (("today", day_ms), ("month", month_ms))
             },
         }
 
@@ -119,11 +122,6 @@ def readable() -> Iterator[None]:
             "quota_unavailable",
             f"The running counts cannot be read now ({error}). Try again shortly.",
         ) from error
-
-
-def _own(rows: Sequence[UsageRow], tenant: Tenant) -> list[dict[str, object]]:
-    """The key's own sums, one row a currency."""
-    return _shown([row for row in rows if row["key"] == tenant.key_id], named=False)
 
 
 def _shown(rows: Sequence[UsageRow], *, named: bool = True) -> list[dict[str, object]]:

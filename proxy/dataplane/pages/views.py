@@ -205,15 +205,12 @@ class Views:
         """Sums that the viewer may read: a lead its team's, a member its own."""
         tenant, zone = viewer.tenant, viewer.snapshot.zone
         own = not (tenant.lead and tenant.team is not None)
-        names = (*by, "key") if own and "key" not in by else by
+        key = tenant.key_id if own else None
         with readable():
             async with self._turns.of(tenant.key_id):
-                rows = await self._usage.sums.of(
-                    names, zone, span.start_ms, span.end_ms, tenant.team
+                return await self._usage.sums.of(
+                    by, zone, span.start_ms, span.end_ms, tenant.team, key
                 )
-        if not own:
-            return rows
-        return await asyncio.to_thread(lambda: [row for row in rows if row["key"] == tenant.key_id])
 
 
 def _lines_of(

@@ -103,13 +103,14 @@ class PostgresReader:
         sums: Sequence[str] | None = None,
         team: str | None = None,
         through: int | None = None,
+        key: str | None = None,
     ) -> list[UsageRow]:
         """See `Reader.usage`."""
         grouping.check(by)
         names = ALL_SUMS if sums is None else sums
         with self._connections.reading() as connection:
             return usage.grouped(
-                connection, grouping.Ask(by, from_ms, to_ms, zone, names, team, through)
+                connection, grouping.Ask(by, from_ms, to_ms, zone, names, team, through, key)
             )
 
     def record(self, id: str) -> Entry | None:

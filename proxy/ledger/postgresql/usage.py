@@ -120,7 +120,7 @@ def _of_range(connection: Connection, reached: Reach, ask: Ask) -> list[Line]:
     by_time = any(name in ask.by for name in TIMES)
     values: _Values = {}
     parts = pieces(ask.from_ms, ask.to_ms, Reach(reached.first_ms, 0) if by_time else reached)
-    rows = " UNION ALL ".join(_piece(part, ask.names, by_time, values) for part in parts)
+    rows = " UNION ALL ".join(_piece(part, ask, by_time, values) for part in parts)
     return _asked(connection, ask, rows, values)
 
 
@@ -135,7 +135,7 @@ def _of_windows(reached: Reach, windows: Sequence[Window], ask: Ask, values: _Va
         for part in pieces(from_ms, to_ms, reached):
             if part.table == RECORDS or part.from_ms is None or part.to_ms is None:
                 values[f"day{n}"] = day
-                rows = _piece(part, ask.names, False, values)
+                rows = _piece(part, ask, False, values)
                 queries.append(f"SELECT %(day{n})s::text AS day, part.* FROM ({rows}) AS part")
             else:
                 spans = range(part.from_ms, part.to_ms, _STEPS_MS[part.table])
@@ -143,11 +143,11 @@ def _of_windows(reached: Reach, windows: Sequence[Window], ask: Ask, values: _Va
     for table, of_table in starts.items():
         values[f"{table}_ms"] = [ms for ms, _ in of_table]
         values[f"{table}_day"] = [day for _, day in of_table]
-        queries.append(_by_day(table, ask.names))
+        queries.append(_by_day(table, ask, values))
     return " UNION ALL ".join(queries)
 
 
-def _by_day(table: str, names: Sequence[str]) -> str:
+def _by_day(table: str, ask: Ask, values: _Values) -> str:
     """A query for the groups and sums of one table, by the day that belongs to each span."""
     days = (
         f"{table} JOIN unnest(%({table}_ms)s::bigint[], %({table}_day)s::text[]) "
@@ -155,20 +155,25 @@ def _by_day(table: str, names: Sequence[str]) -> str:
     )
     if table != QUARTERS:
         days += " JOIN rollup_groups ON id = group_id"
-    return f"SELECT day, {', '.join([*GROUPS, *names])} FROM {days}"
+    where = " AND ".join(_only(ask, values)) or "true"
+    return f"SELECT day, {', '.join([*GROUPS, *ask.names])} FROM {days} WHERE {where}"
 
 
-def _piece(part: Piece, names: Sequence[str], with_bucket: bool, values: _Values) -> str:
+def _piece(part: Piece, ask: Ask, with_bucket: bool, values: _Values) -> str:
     """A query for the groups and sums of one piece; a group may come more than once."""
-    bucket = "bucket_ms, " if with_bucket else ""
+    names, bucket = ask.names, "bucket_ms, " if with_bucket else ""
     if part.table == RECORDS:
         where = _ranged("{row}.started_at_ms", part.from_ms, part.to_ms, values)
         return _counted([_BUCKET] if with_bucket else [], names, where)
     where = _ranged("bucket_ms", part.from_ms, part.to_ms, values)
+    only = _only(ask, values)
     if part.table == QUARTERS:
+        where = " AND ".join([where, *only])
         return f"SELECT {bucket}{', '.join([*GROUPS, *names])} FROM rollups WHERE {where}"
     assert not with_bucket, "a wide span has no quarter hour"
     sums = "".join(f", sum({name}) AS {name}" for name in names)
+    if only:
+        where += f" AND group_id IN (SELECT id FROM rollup_groups WHERE {' AND '.join(only)})"
     return (
         f"SELECT {', '.join([*GROUPS, *names])} FROM (SELECT group_id{sums} FROM {part.table} "
         f"WHERE {where} GROUP BY group_id) AS spans JOIN rollup_groups ON id = group_id"
@@ -212,10 +217,16 @@ def _chosen(ask: Ask, row: str, values: _Values) -> str:
     if ask.through is not None:
         values["through"] = ask.through
         where += f" AND {row}.seq <= %(through)s"
-    if ask.team is not None:
-        values["team"] = clean(ask.team)
-        where += f" AND {row}.team = %(team)s"
-    return where
+    return where + "".join(f" AND {row}.{term}" for term in _only(ask, values))
+
+
+def _only(ask: Ask, values: _Values) -> list[str]:
+    """The conditions that columns have the one value that is asked for."""
+    terms = []
+    for column, value in ask.only():
+        values[f"only_{column}"] = clean(value)
+        terms.append(f"{column} = %(only_{column})s")
+    return terms
 
 
 def _asked(
@@ -236,10 +247,8 @@ def _asked(
         for n, name in enumerate(ask.by)
     ]
     sums = [f"sum({name})" for name in ask.names]
-    where = ""
-    if ask.team is not None:
-        values["team"] = clean(ask.team)
-        where = "WHERE team = %(team)s "
+    only = " AND ".join(_only(ask, values))
+    where = f"WHERE {only} " if only else ""
     keys = range(1, len(ask.by) + 2)
     query = (
         f"SELECT {', '.join([*groups, 'currency', *sums])} FROM ({rows}) AS source {clock}{where}"

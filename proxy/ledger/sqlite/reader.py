@@ -68,6 +68,7 @@ class SqliteReader:
         sums: Sequence[str] | None = None,
         team: str | None = None,
         through: int | None = None,
+        key: str | None = None,
     ) -> list[UsageRow]:
         """See `Reader.usage`."""
         grouping.check(by)
@@ -76,7 +77,7 @@ class SqliteReader:
                 connection,
                 reach(connection, schema_version(connection, str(self._path))),
                 grouping.Ask(
-                    by, from_ms, to_ms, zone, ALL_SUMS if sums is None else sums, team, through
+                    by, from_ms, to_ms, zone, ALL_SUMS if sums is None else sums, team, through, key
                 ),
             )
 

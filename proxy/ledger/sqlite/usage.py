@@ -16,7 +16,7 @@ from proxy.ledger.grouping import FLAGGED, IN_ROLLUPS, TIMES, Ask, Line
 from proxy.ledger.late_prices import Columns, counted
 from proxy.ledger.reading import LABEL, TAG, UsageRow
 from proxy.ledger.spans import BUCKET_MS, Reach, pieces
-from proxy.ledger.sqlite.spans import halves, ranged, source
+from proxy.ledger.sqlite.spans import buckets, halves, ranged, source
 from proxy.ledger.sqlite.sums import GROUPS, HALF, MONEY, SUMS
 
 
@@ -92,10 +92,12 @@ def _chosen(ask: Ask, row: str) -> tuple[str, list[str | int]]:
     """The condition that a record is asked for, and its values."""
     where, bounds = ranged(f"{row}.started_at_ms", ask.from_ms, ask.to_ms)
     values: list[str | int] = [*bounds]
-    for term, value in ((f"{row}.seq <= ?", ask.through), (f"{row}.team = ?", ask.team)):
-        if value is not None:
-            where += f" AND {term}"
-            values.append(value)
+    if ask.through is not None:
+        where += f" AND {row}.seq <= ?"
+        values.append(ask.through)
+    for column, value in ask.only():
+        where += f" AND {row}.{column} = ?"
+        values.append(value)
     return where, values
 
 
@@ -161,6 +163,7 @@ def _of_range(connection: sqlite3.Connection, reached: Reach, ask: Ask) -> list[
     rows, bounds = source(
         pieces(ask.from_ms, ask.to_ms, Reach(reached.first_ms, 0) if by_time else reached),
         ask.names,
+        ask.only(),
         with_bucket=by_time,
     )
     return _asked(connection, ask, rows, bounds)
@@ -174,14 +177,16 @@ def _asked(
     groups = [f"{IN_ROLLUPS.get(name, f'g{n}')} AS g{n}" for n, name in enumerate(ask.by)]
     sums = [f"sum({name}_h), sum({name}_l)" for name in ask.names]
     keys = ", ".join(str(n + 1) for n in range(len(ask.by) + 1))
+    only = ask.only()
+    where = " AND ".join(f"{column} = ?" for column, _ in only)
     query = (
         f"WITH source AS ({rows}){f', clock AS MATERIALIZED ({clock})' if clock else ''} SELECT "
         f"{', '.join([*groups, 'currency', *sums])} "
         f"FROM source {'JOIN clock USING (bucket_ms)' if clock else ''} "
-        f"{'' if ask.team is None else 'WHERE team = ? '}GROUP BY {keys} ORDER BY {keys}"
+        f"{f'WHERE {where} ' if only else ''}GROUP BY {keys} ORDER BY {keys}"
     )
-    team = [] if ask.team is None else [ask.team]
-    return connection.execute(query, [*bounds, *clock_bounds, *team]).fetchall()
+    values = [*bounds, *clock_bounds, *(value for _, value in only)]
+    return connection.execute(query, values).fetchall()
 
 
 def _clock_source(ask: Ask) -> tuple[str, list[int]]:
@@ -192,16 +197,9 @@ def _clock_source(ask: Ask) -> tuple[str, list[int]]:
     times = [f"zone_{name}(bucket_ms) AS {name}" for name in TIMES if name in ask.by]
     if not times:
         return "", []
-    where, bounds = ranged(
-        "bucket_ms",
-        None if ask.from_ms is None else ask.from_ms // BUCKET_MS * BUCKET_MS,
-        ask.to_ms,
-    )
-    return (
-        f"SELECT bucket_ms, {', '.join(times)} FROM (SELECT DISTINCT bucket_ms FROM rollups WHERE "
-        f"{where})",
-        bounds,
-    )
+    first_ms = None if ask.from_ms is None else ask.from_ms // BUCKET_MS * BUCKET_MS
+    found, bounds = buckets(first_ms, ask.to_ms)
+    return f"SELECT bucket_ms, {', '.join(times)} FROM ({found})", bounds
 
 
 def _record_source(ask: Ask) -> tuple[str, list[str | int]]:

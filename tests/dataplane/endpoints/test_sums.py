@@ -23,6 +23,9 @@ async def test_a_question_is_asked_once_and_each_other_one_by_itself(tmp_path: P
         lab = await sums.of(("key",), zone, 0, None, "lab")
         assert {row["key"] for row in lab} == {"carol", "dave"}
         assert await sums.of(("key",), zone, 0, 1) == []
+        dave = await sums.of(("team", "key"), zone, 0, key="dave")
+        assert [(row["team"], row["key"]) for row in dave] == [("lab", "dave")]
+        assert await sums.of(("key",), zone, 0, None, "research", "dave") == []
 
 
 async def test_a_long_answer_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

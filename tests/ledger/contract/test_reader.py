@@ -114,6 +114,7 @@ def test_records_rollups_and_usage_say_the_same(
     bound = st.none() | st.integers(START_MS - 1000, START_MS + 3 * 86_400_000)
     from_ms, to_ms = data.draw(bound), data.draw(bound)
     team = data.draw(st.none() | st.sampled_from([record.team for record in booked]))
+    key = data.draw(st.none() | st.sampled_from([record.key_id for record in booked] + ["nobody"]))
     through = data.draw(st.none() | st.integers(0, len(booked)))
     with ledgers.cleared() as book:
         for _ in range(2):  # the second time is a replay
@@ -124,11 +125,12 @@ def test_records_rollups_and_usage_say_the_same(
                 known = [each for line in lines if (each := line[name]) is not None]
                 [[from_rollups]] = book.rows(f"SELECT sum({name}) FROM rollups")
                 assert from_rollups == (sum(known) if known else None), name
-        found = book.reader().usage(by, from_ms, to_ms, zone, team=team, through=through)
+        found = book.reader().usage(by, from_ms, to_ms, zone, team=team, through=through, key=key)
     ranged = [
         r
         for r in booked[:through]
         if team in (None, r.team)
+        and key in (None, r.key_id)
         and (from_ms is None or r.started_at_ms >= from_ms)
         and (to_ms is None or r.started_at_ms < to_ms)
     ]

@@ -40,13 +40,16 @@ def test_days_say_what_their_records_say(
         FIRST_MS + 20 * DAY_MS,
         *(rng.choice(booked).started_at_ms + rng.choice([0, 1]) for _ in range(6)),
     ]
-    for by, team in (
-        (["day"], None),
-        (["team", "day"], None),
-        (["day", "key"], "a"),
-        (["month"], None),
-        (["month", "team", "day"], "b"),
-        (["key", "month"], None),
+    for by, team, key in (
+        (["day"], None, None),
+        (["team", "day"], None, None),
+        (["day", "key"], "a", None),
+        (["month"], None, None),
+        (["month", "team", "day"], "b", None),
+        (["key", "month"], None, None),
+        (["day"], None, "k1"),
+        (["month", "team"], None, "k0"),
+        (["team"], "a", "k0"),
     ):
         for from_ms, to_ms in [*pairwise(bounds), (None, None)]:
             sums: dict[tuple[str | None, ...], int] = {}
@@ -55,6 +58,7 @@ def test_days_say_what_their_records_say(
                     (from_ms is None or record.started_at_ms >= from_ms)
                     and (to_ms is None or record.started_at_ms < to_ms)
                     and team in (None, record.team)
+                    and key in (None, record.key_id)
                 ):
                     day = (
                         datetime.fromtimestamp(record.started_at_ms // 1000, zone)
@@ -72,7 +76,7 @@ def test_days_say_what_their_records_say(
                     )
                     assert record.output_tokens is not None
                     sums[group] = sums.get(group, 0) + record.output_tokens
-            found = queries.usage(by, from_ms, to_ms, zone, team=team)
+            found = queries.usage(by, from_ms, to_ms, zone, team=team, key=key)
             assert [
                 (tuple(row[name] for name in by), row["output_tokens"]) for row in found
             ] == sorted(

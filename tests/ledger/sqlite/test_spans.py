@@ -39,6 +39,27 @@ def test_few_rows_are_read_for_months(booked_year: Path) -> None:
     )
 
 
+def test_of_one_key_only_its_own_rows_are_read(booked_year: Path) -> None:
+    """Whatever others used: by the indexes that begin with the key, or have it next."""
+    with reading(booked_year) as connection:
+        until_ms = reach(connection, 3).folded_until_ms
+        query, bounds = source(
+            pieces(START_MS - 60 * DAY_MS, START_MS + DAY_MS, reach(connection, 3)),
+            ["requests", "charge_nano"],
+            [("key_id", "k1"), ("team", "a")],
+        )
+        plan = [row[3] for row in rows(connection, f"EXPLAIN QUERY PLAN {query}", *bounds)]
+    assert until_ms < START_MS, "some of it is in quarter hours"
+    read = [step for step in plan if step.split()[1:2] in (["g"], ["rollups"])]
+    assert len(read) >= 3, plan
+    for step in read:
+        assert (
+            "rollup_groups_names (key_id=?" in step
+            or "rollups_group (bucket_ms=? AND key_id=?" in step
+            or "COVERING INDEX rollups_group (bucket_ms" in step  # which quarter hours there are
+        ), plan
+
+
 def test_groups_come_as_they_are(booked_year: Path) -> None:
     with reading(booked_year) as connection:
         query, bounds = source([Piece("rollups_monthly", None, None)], ["requests"])
