@@ -22,7 +22,7 @@ from proxy.accounting.retries import Retries
 from proxy.accounting.sent_prices import SentPrices
 from proxy.core.fault_points import FaultPoint, no_fault
 from proxy.core.pricing.amounts import Pricing
-from proxy.core.records.settlement import recovered
+from proxy.core.records.settlement import FORGOTTEN, recovered
 from proxy.core.usage import UsageRecord
 from proxy.journal import Journal, JournalReader, Recovered
 from proxy.ledger import Batch, Close, Ledger
@@ -150,8 +150,8 @@ class Recorder:
                 self._behind_since_s = time.monotonic()
         found = self._journal.take_recovered()
         prices = SentPrices(self._pricing, (o for o, _ in found.unresolved), self.price_terms)
-        # At once, and not with the first batch: else a crash before that and other prices at the
-        # next start would leave records that nobody can explain.
+        # At once: else a crash before the first batch, and other prices at the next start, would
+        # leave records that nobody can explain.
         if self._pending:
             batch = self._pending.batch(self._journal.writer)
             await self._retries.until_done(lambda: self._attempt(batch))
@@ -183,7 +183,7 @@ class Recorder:
         return settled
 
     async def _booked(self, ids: Sequence[str]) -> dict[str, UsageRecord]:
-        """What the ledger has of exchanges that the journal shows open.
+        """What the ledger has of exchanges that the journal shows open, but without the forgotten.
 
         A power cut can take the end of an exchange from the journal and leave its record in the
         ledger, since each file is synced at its own time. What was marked knows less than it.
@@ -192,7 +192,7 @@ class Recorder:
         for start in range(0, len(ids), self._batch_max):
             part = ids[start : start + self._batch_max]
             booked |= await self._retries.until_done(partial(self._ledger.stored, part))
-        return booked
+        return {id: record for id, record in booked.items() if record.origin != FORGOTTEN}
 
     # Booking.
 

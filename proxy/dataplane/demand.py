@@ -9,7 +9,7 @@ from proxy.core.usage import Usage
 from proxy.dataplane.snapshot import Snapshot
 
 
-def nothing(exchange_id: str, started_at_ms: int) -> Demand:
+def nothing(exchange_id: str, started_at_ms: int, opened: Opened | None = None) -> Demand:
     """A request that uses no tokens."""
     return Demand(
         exchange_id=exchange_id,
@@ -18,6 +18,7 @@ def nothing(exchange_id: str, started_at_ms: int) -> Demand:
         input_bound=0,
         output_bound=0,
         charge_bound_nano=0,
+        opened=opened,
     )
 
 

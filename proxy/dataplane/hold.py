@@ -215,7 +215,7 @@ class Hold:
         """What the request is expected to use, and where a limit is strict the most that it may."""
         opened, call, charge, cap = self._opened, self._call, self._charge, self._cap
         if call.free:
-            return nothing(opened.id, opened.started_at_ms)
+            return nothing(opened.id, opened.started_at_ms, opened)
         said = call.answers if call.answers is not None else call.n
         answers = 1 if said is None else said
         output_tokens = (
@@ -227,6 +227,7 @@ class Hold:
             input_tokens=opened.input_estimate,
             output_tokens=output_tokens,
             charge_nano=None if charge is None else charge(output_tokens),
+            opened=opened,
         )
         return self._bounded(ask) if limits.strict else ask
 

@@ -29,13 +29,18 @@ class InstanceState(StrEnum):
 
 
 class Instance(msgspec.Struct, frozen=True):
-    """A process that shares the ledger. `silent_s`: since it was last heard, by the database."""
+    """A process that shares the ledger.
+
+    `silent_s`: since it was last heard, by the database. `home` names its data directory, and what
+    it holds in a shared quota.
+    """
 
     name: str
     state: InstanceState
     started_at_ms: int
     seen_at_ms: int
     silent_s: float
+    home: str = ""
 
 
 class HeardOf(msgspec.Struct, frozen=True):

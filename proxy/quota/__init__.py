@@ -12,6 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Sequence
 from datetime import tzinfo
+from types import ModuleType
 from typing import Protocol
 
 import msgspec
@@ -238,6 +239,20 @@ class Quota(Protocol):
 _NAMES = {"valkeys": "valkey", "redis": "valkey", "rediss": "valkey"}
 
 
+def module_of(url: str, opener: str) -> ModuleType | None:
+    """The package of the store that the URL's scheme names, if it has this function.
+
+    Raises QuotaError where a library that it needs is missing.
+    """
+    scheme = url.partition(":")[0]
+    try:
+        return backend(__name__, f"{_NAMES.get(scheme, scheme)}:", opener)
+    except ModuleNotFoundError as error:
+        raise QuotaError(
+            f"quota.url: {scheme}: needs the package {error.name}; pip install 'tollkeeper[valkey]'"
+        ) from error
+
+
 def _monotonic_ms() -> int:
     return time.monotonic_ns() // 1_000_000
 
@@ -255,17 +270,12 @@ async def connect(
     Days, weeks and months are those of `zone`. Rates flow by `monotonic_ms`, a clock that is never
     set. So many values of one limit have counts of their own.
     """
-    scheme = url.partition(":")[0]
-    try:
-        module = backend(__name__, f"{_NAMES.get(scheme, scheme)}:", "connect")
-    except ModuleNotFoundError as error:
-        raise QuotaError(
-            f"quota.url: {scheme}: needs the package {error.name}; pip install 'tollkeeper[valkey]'"
-        ) from error
+    module = module_of(url, "connect")
     if module is None:
         # Never the whole URL, which may hold a password.
         raise QuotaError(
-            f"quota.url: there is no kind of store {scheme[:20]!r}; use memory: or valkey:"
+            f"quota.url: there is no kind of store {url.partition(':')[0][:20]!r}; use memory: or"
+            " valkey:"
         )
     quota: Quota = await module.connect(
         url,

@@ -36,6 +36,7 @@ class World:
         self.quota = quota
         self.clock = clock
         self.count = 0
+        self.names = "x"
 
     async def ask(
         self,
@@ -74,7 +75,7 @@ class World:
         self, output: int, input: int, charge: int | None, most: int | None, started_ms: int
     ) -> Demand:
         return Demand(
-            exchange_id=f"x{self.count}",
+            exchange_id=f"{self.names}{self.count}",
             started_at_ms=started_ms,
             input_tokens=input,
             output_tokens=output,

@@ -20,6 +20,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+from proxy.core.entries import Opened
 from proxy.core.limits.language import Unit
 from proxy.core.limits.limit import Enforce, Limit
 
@@ -29,7 +30,8 @@ class Demand(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     A bound is None if it is not known, or not asked since no limit is strict. `started_at_ms` is
     the start that the record will state: it decides on the calendar's windows, so that these count
-    what the ledger says.
+    what the ledger says. `opened` says whose it is: a shared store keeps that with what it holds,
+    for the case that this process does not come back; None: nobody will ask.
     """
 
     exchange_id: str
@@ -41,6 +43,7 @@ class Demand(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     input_bound: int | None = None
     output_bound: int | None = None
     charge_bound_nano: int | None = None
+    opened: Opened | None = None
 
 
 class Used(msgspec.Struct, frozen=True, kw_only=True, gc=False):

@@ -12,10 +12,11 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from proxy.core.records.canonical import COUNTED, MEASURES, MONEY, canonical, row_values
-from proxy.core.records.settlement import RECOVERY, weaker
+from proxy.core.records.settlement import FORGOTTEN, RECOVERY, weaker
 from proxy.core.usage import Source, UsageRecord
 
 LATE_CLOSE = "late_close"
+_WEAKNESS = {RECOVERY: 1, FORGOTTEN: 2}  # of origins; all others have seen the end
 
 
 def same(booked: UsageRecord, late: UsageRecord) -> bool:
@@ -30,12 +31,14 @@ def is_weaker(late: UsageRecord, booked: UsageRecord) -> bool:
     """Whether `late` knows less than the booked record, which it then must not correct.
 
     What an upstream stated is known best. What the proxy saw end is known better than what a
-    recovery made of marks. Where both are of one kind, the sources decide.
+    recovery made of marks, and that better than what was held. Where both are of one kind, the
+    sources decide.
     """
     if (late.source is Source.REPORTED) is not (booked.source is Source.REPORTED):
         return booked.source is Source.REPORTED
-    if (late.origin == RECOVERY) is not (booked.origin == RECOVERY):
-        return late.origin == RECOVERY
+    weakness = _WEAKNESS.get(late.origin, 0) - _WEAKNESS.get(booked.origin, 0)
+    if weakness:
+        return weakness > 0
     return weaker(late.source, booked.source) is not booked.source
 
 

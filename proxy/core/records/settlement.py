@@ -68,6 +68,7 @@ _TEXT_CHARS_MAX = 256  # a record has a bounded size; ids and names come from up
 _SURE = (Source.REPORTED, Source.NONE)
 _WHOLE = (How.ANSWERED, How.CLIENT_LEFT_DRAINED)
 RECOVERY = "recovery"  # the origin of a record that was made of marks
+FORGOTTEN = "forgotten"  # the origin of one that was made of what its process held of limits
 _NOTHING_STATED = Usage()
 
 
@@ -206,6 +207,25 @@ def recovered(
         ),
     )
     return settle(opened, ending, writer, pricing, origin=RECOVERY)
+
+
+def at_its_bound(
+    opened: Opened, output_tokens: int, writer: str, duration_ms: int, pricing: Pricing
+) -> UsageRecord:
+    """The record of an exchange whose process and journal are lost: all that was held for it.
+
+    Its input is the estimate of `opened`, its output what the hold was for. It may never have been
+    sent: nothing tells. The same facts always make the same record.
+    """
+    ending = Ending(
+        how=How.INTERRUPTED,
+        answered=None,
+        output_held=output_tokens,
+        duration_ms=duration_ms,
+        bytes_out=None,
+        chunks=None,
+    )
+    return settle(opened, ending, writer, pricing, origin=FORGOTTEN)
 
 
 def weaker(one: Source, other: Source) -> Source:

@@ -44,7 +44,7 @@ SELECT (SELECT coalesce(max(version), 0) FROM tenants), (SELECT coalesce(max(seq
 _NEWER: Final = "SELECT doc FROM tenants WHERE version > %s ORDER BY version, kind, name"
 _ALL: Final = f"""
 SELECT name, state, (extract(epoch FROM started_at) * 1000)::bigint,
-    (extract(epoch FROM seen_at) * 1000)::bigint, {_SILENT}
+    (extract(epoch FROM seen_at) * 1000)::bigint, {_SILENT}, home
 FROM instances WHERE state <> 'forgotten' ORDER BY name"""
 _FORGET: Final = "UPDATE instances SET state = 'forgotten' WHERE name = %s AND boot = %s"
 _MANAGED: Final = msgspec.json.Decoder(Managed)
@@ -202,10 +202,10 @@ def connect_sharing(url: str) -> PostgresSharing:
 
 
 def _instance(row: tuple[Any, ...]) -> Instance:
-    name, state, started_at_ms, seen_at_ms, silent_s = row
+    name, state, started_at_ms, seen_at_ms, silent_s, home = row
     lapsed = state == InstanceState.LIVE and silent_s >= LAPSE_S
     shown = InstanceState.LAPSED if lapsed else InstanceState(state)
-    return Instance(name, shown, started_at_ms, seen_at_ms, round(silent_s, 1))
+    return Instance(name, shown, started_at_ms, seen_at_ms, round(silent_s, 1), home)
 
 
 def _one(row: tuple[Any, ...] | None) -> tuple[Any, ...]:

@@ -7,6 +7,9 @@
 - epochs: whether the counts are whole, and building them anew.
 - lines, readings, reservation, past, telling: limits, counts and holds as the script has them.
 - ends: what is told of requests that are over, and of corrections.
+- requests: what a hold says of its request.
+- left: what another process holds, ended for it.
+- presence: which processes live, and the slots of those that do not.
 - store: the quota itself.
 - script.lua: what the server runs: each call is one step.
 """
@@ -24,6 +27,7 @@ from proxy.quota.valkey.address import address
 from proxy.quota.valkey.away import Away
 from proxy.quota.valkey.calls import Calls
 from proxy.quota.valkey.epochs import Epochs
+from proxy.quota.valkey.left import ValkeyLeftHolds
 from proxy.quota.valkey.link import Link
 from proxy.quota.valkey.store import SharedQuota
 
@@ -42,18 +46,30 @@ async def connect(
 
     Raises QuotaError where waiting cannot help.
     """
-    try:
-        found = address(url)
-    except ValueError as error:
-        raise QuotaError(f"quota.url: {error}") from error
-    text = await asyncio.to_thread(script)
-    link = Link(found, text, f"tollkeeper-{options.instance}")
+    link = await _link(url, f"tollkeeper-{options.instance}")
     calls = Calls(link, options.instance, options.timeout_s)
     epochs = Epochs(link, calls, Calls(link, options.instance, BUILDING_S))
     away = Away(MemoryQuota(zone, monotonic_ms, values_max=values_max), options)
     quota = SharedQuota(zone, link, calls, epochs, away, values_max=values_max)
     await link.open(epochs)
+    quota.presence.begin()
     return quota
+
+
+async def connect_left(url: str, instance: str, timeout_s: float) -> ValkeyLeftHolds:
+    """See `proxy.quota.left.connect_left`."""
+    link = await _link(url, f"tollkeeper-left-{instance}")
+    left = ValkeyLeftHolds(link, Calls(link, instance, timeout_s))
+    await link.open(left)
+    return left
+
+
+async def _link(url: str, name: str) -> Link:
+    try:
+        found = address(url)
+    except ValueError as error:
+        raise QuotaError(f"quota.url: {error}") from error
+    return Link(found, await asyncio.to_thread(script), name)
 
 
 def script() -> str:

@@ -14,6 +14,7 @@ from proxy.quota import Reservation
 from proxy.quota.valkey.calls import Epoch
 from proxy.quota.valkey.lines import LimitLine, LimitWindow, Pair
 from proxy.quota.valkey.readings import Reading
+from proxy.quota.valkey.requests import told
 
 
 class Look(msgspec.Struct, eq=False, gc=False):
@@ -70,6 +71,7 @@ class SharedReservation(msgspec.Struct, eq=False):
     own: Reservation | None = None
     open: bool = True
     slots_free: bool = False
+    output: int = 0  # tokens that are held for the answer
     seen: LimitState | None = None
 
     @property
@@ -104,4 +106,5 @@ class SharedReservation(msgspec.Struct, eq=False):
                 zip(look.lines, look.spans, self.holds, strict=True)
             )
         ]
-        return (self.attempt, lines, False if used is None else used)
+        request = "" if used is not None else told(self.ask)
+        return (self.attempt, lines, False if used is None else used, request, self.output)

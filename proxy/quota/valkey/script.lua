@@ -204,9 +204,24 @@ local function keep(line, s)
   else save(line[2], s, line[7]) end
 end
 
+-- A hold: its lines, what its request was, and the output that is expected of it. A line ends with
+-- what is free while its instance is silent (slots), or was counted when it was given up (budgets).
+local function hold(attempt, lines, request, output)
+  call('HSET', KEYS[2], attempt, pack(lines, request, output))
+end
+
+-- An instance is known from its first hold on, so that its slots are free when it is silent.
+local SILENT_MS = 5000
+local SEEN, LAPSED = prefix .. 'seen', prefix .. 'lapsed'
+local function holds_of(instance) return prefix .. 'i:' .. instance end
+local function instance() return string.sub(KEYS[2], #holds_of('') + 1) end
+local function make_known()
+  if call('HLEN', KEYS[2]) == 1 then call('ZADD', SEEN, 'NX', exact(now), instance()) end
+end
+
 local run = {}
 
--- {attempt, limits}; a limit: {kind, name, exact, warns, room h, room l, hold h, hold l,
+-- {attempt, limits, request, output}; a limit: {kind, name, exact, warns, room h, room l, hold h, hold l,
 -- lasts ms, unit, apart or false, leak h, leak l, scale}. Looks at all, then takes of all.
 -- Answers {1, now, places of exceeded limits, places counted with others, states}, or
 -- {0, now, places that refuse, places counted with others, states} and has changed nothing.
@@ -262,7 +277,8 @@ function run.reserve()
     local apart = limit[11] and name ~= limit[11][3] and limit[11][1]
     lines[i] = {kind, name, hh, hl, limit[10], limit[14], limit[9], place, hh, hl, apart}
   end
-  call('HSET', KEYS[2], attempt, pack(lines))
+  hold(attempt, lines, args[3], args[4])
+  make_known()
   return {1, now, beyond, together, kept}
 end
 
@@ -283,6 +299,7 @@ function run.settle()
     local s, kind, name, hh, hl = raws[i] and unpacked(raws[i]), line[1], line[2], line[3], line[4]
     local uh, ul = used[line[5]][1], used[line[5]][2]
     if s and kind ~= 'R' then
+      if kind == 'B' and line[12] then uh, ul = sub(uh, ul, line[12], line[13]) end
       s[3], s[4] = sub(s[3], s[4], hh, hl)
       s[1], s[2] = add(s[1], s[2], uh, ul)
       keep(line, s)
@@ -307,12 +324,13 @@ function run.settle()
   return {1, now, kept}
 end
 
--- {attempt, lines}; a line: false, or {may refuse, room h, room l, hold in all h, hold in all l}.
+-- {attempt, lines, output}; a line: false, or {may refuse, room h, room l, hold in all h, hold in all l}.
 -- Answers {1, now}, or {0, now, place of the limit that refuses, its state}.
 function run.extend()
   local raw = call('HGET', KEYS[2], args[1])
   if not raw or raw == '' then return {2, now} end
-  local lines, states = unpacked(raw), {}
+  local lines, request = unpacked(raw)
+  local states = {}
   for i, line in ipairs(lines) do
     local want = args[2][i]
     if want and not le(want[4], want[5], line[3], line[4]) then
@@ -345,7 +363,7 @@ function run.extend()
       save(line[2], s, line[7])
     end
   end
-  call('HSET', KEYS[2], args[1], pack(lines))
+  hold(args[1], lines, request, args[3])
   return {1, now}
 end
 
@@ -353,7 +371,7 @@ end
 function run.slots()
   local raw = call('HGET', KEYS[2], args[1])
   if not raw or raw == '' then return {2, now} end
-  local lines = unpacked(raw)
+  local lines, request, output = unpacked(raw)
   for _, line in ipairs(lines) do
     if line[1] == 'S' then
       local s = load(line[2])
@@ -361,10 +379,10 @@ function run.slots()
         s[3], s[4] = sub(s[3], s[4], line[3], line[4])
         keep(line, s)
       end
-      line[3], line[4] = 0, 0
+      line[3], line[4], line[12], line[13] = 0, 0, nil, nil
     end
   end
-  call('HSET', KEYS[2], args[1], pack(lines))
+  hold(args[1], lines, request, output)
   return {1, now}
 end
 
@@ -417,8 +435,8 @@ function run.base()
   return {1, now}
 end
 
--- {ones}, each {attempt, lines, used: a pair for each unit, or false while it runs}: what the store
--- does not know, once for each attempt. A line: {kind, name, hold h, hold l, unit, scale, lasts ms,
+-- {ones}, each {attempt, lines, used: a pair for each unit, or false while it runs, request, output}:
+-- what the store does not know, once for each attempt. A line: {kind, name, hold h, hold l, unit, scale, lasts ms,
 -- leak h, leak l}. A running one holds from now on; of one that is over, its use counts.
 function run.join()
   for _, one in ipairs(args) do
@@ -444,9 +462,10 @@ function run.join()
         end
         held[i] = {kind, name, hh, hl, line[5], line[6], line[7], place, hh, hl, false}
       end
-      call('HSET', KEYS[2], attempt, used and '' or pack(held))
+      call('HSET', KEYS[2], attempt, used and '' or pack(held, one[4], one[5]))
     end
   end
+  make_known()
   return {1, now}
 end
 
@@ -495,6 +514,140 @@ function run.holds()
     if told[i + 1] ~= '' then attempts[#attempts + 1] = told[i] end
   end
   return {1, now, attempts}
+end
+
+-- The same as {attempt, request, output, 1 if it was given up}.
+function run.left()
+  local found, told = {}, call('HGETALL', KEYS[2])
+  for i = 1, #told, 2 do
+    if told[i + 1] ~= '' then
+      local lines, request, output = unpacked(told[i + 1])
+      local given = 0
+      for _, line in ipairs(lines) do
+        if line[1] == 'B' and line[12] then given = 1 end
+      end
+      if #lines == 0 then given = 1 end
+      found[#found + 1] = {told[i], request or '', output or 0, given}
+    end
+  end
+  return {1, now, found}
+end
+
+-- {attempt, used, ms}: as `settle`, of an instance that will not come back. What was counted of each
+-- budget is remembered for so long: a record that still comes counts what it says beyond that.
+function run.give_up()
+  local raw = call('HGET', KEYS[2], args[1])
+  local done = run.settle()
+  if done[1] ~= 1 then return done end
+  local lines, request, output = unpacked(raw)
+  local kept = {}
+  for _, line in ipairs(lines) do
+    if line[1] == 'B' then
+      local used = args[2][line[5]]
+      line[3], line[4], line[12], line[13] = 0, 0, used[1], used[2]
+      kept[#kept + 1] = line
+    end
+  end
+  hold(args[1], kept, request, output)
+  call('PEXPIRE', KEYS[2], exact(args[3]))
+  return done
+end
+
+-- Nothing of this instance is waited for any more.
+function run.gone()
+  call('ZREM', SEEN, instance())
+  call('HDEL', LAPSED, instance())
+  return {1, now}
+end
+
+-- Slots of one hold: free while its instance is silent, and taken again when it is heard.
+local function free(line)
+  local s = load(line[2])
+  if s then
+    s[3], s[4] = sub(s[3], s[4], line[3], line[4])
+    keep(line, s)
+  end
+  line[12], line[13], line[3], line[4] = line[3], line[4], 0, 0
+end
+local function retake(line)
+  local s = load(line[2]) or {0, 0, 0, 0, 0}
+  s[3], s[4] = add(s[3], s[4], line[12], line[13])
+  save(line[2], s, line[7])
+  if line[11] then call('ZADD', prefix .. line[11], '+inf', line[2]) end
+  line[3], line[4], line[12], line[13] = line[12], line[13], nil, nil
+end
+
+-- Changes the slots of some holds of an instance; answers where to go on, '0' behind the last.
+local function change_slots(name, cursor, is_silent, change)
+  local scanned = call('HSCAN', holds_of(name), cursor, 'COUNT', 200)
+  local told = scanned[2]
+  for i = 1, #told, 2 do
+    if told[i + 1] ~= '' then
+      local lines, request, output = unpacked(told[i + 1])
+      local changed
+      for _, line in ipairs(lines) do
+        if line[1] == 'S' and (line[12] == nil) == is_silent
+          and (line[12] or line[3] > 0 or line[4] > 0) then
+          change(line)
+          changed = true
+        end
+      end
+      if changed then
+        call('HSET', holds_of(name), told[i], pack(lines, request, output))
+      end
+    end
+  end
+  return scanned[1]
+end
+
+local function silent() return call('ZRANGE', SEEN, '-inf', exact(now - SILENT_MS), 'BYSCORE') end
+
+-- This instance lives: its slots are taken again, if they were free meanwhile. The slots of one that
+-- is silent are free, all else of it stays held. Some holds in a call, since a call blocks all
+-- others; answers {1, now, 1 if there are more}. How far it came stands in LAPSED: b or f and the
+-- cursor, or `free`.
+function run.alive()
+  local me = instance()
+  call('ZADD', SEEN, exact(now), me)
+  call('PERSIST', KEYS[2])  -- it may have been given up
+  local state = call('HGET', LAPSED, me)
+  if state then
+    local cursor = string.match(state, '^b(.+)') or '0'
+    cursor = change_slots(me, cursor, false, retake)
+    if cursor ~= '0' then
+      call('HSET', LAPSED, me, 'b' .. cursor)
+      return {1, now, 1}
+    end
+    call('HDEL', LAPSED, me)
+  end
+  for _, name in ipairs(silent()) do
+    state = call('HGET', LAPSED, name)
+    if call('EXISTS', holds_of(name)) == 0 then
+      call('ZREM', SEEN, name)
+      call('HDEL', LAPSED, name)
+    elseif state ~= 'free' then
+      local cursor = string.match(state or '', '^f(.+)') or '0'
+      cursor = change_slots(name, cursor, true, free)
+      call('HSET', LAPSED, name, cursor == '0' and 'free' or 'f' .. cursor)
+      return {1, now, 1}
+    end
+  end
+  return {1, now, 0}
+end
+
+-- What silent instances hold: {1, now, how many holds, the oldest attempt or ''}.
+function run.silent()
+  local many, oldest = 0, ''
+  for _, name in ipairs(silent()) do
+    local told = call('HGETALL', holds_of(name))
+    for i = 1, #told, 2 do
+      if told[i + 1] ~= '' then
+        many = many + 1
+        if oldest == '' or told[i] < oldest then oldest = told[i] end
+      end
+    end
+  end
+  return {1, now, many, oldest}
 end
 
 -- How many attempts this instance's hash has.

@@ -31,6 +31,8 @@ from proxy.quota.valkey.epochs import Epochs
 from proxy.quota.valkey.lines import LimitLine, LimitWindow, pair
 from proxy.quota.valkey.link import Link
 from proxy.quota.valkey.past import past_counts
+from proxy.quota.valkey.presence import Presence
+from proxy.quota.valkey.requests import OUTPUT_MAX, output_of, told
 from proxy.quota.valkey.reservation import Look, SharedReservation
 from proxy.quota.valkey.telling import Telling
 
@@ -63,6 +65,7 @@ class SharedQuota:
         self._credits: dict[str, dict[str, Credit]] = {}
         self._lines: dict[str, LimitLine] = {}
         self._telling = Telling(calls)
+        self.presence = Presence(calls)
         self._running: dict[str, SharedReservation] = {}
         self._ends = Ends(calls, epochs, self._telling, self._running)
         self._now_ms = 0  # the latest time that was told
@@ -84,6 +87,7 @@ class SharedQuota:
             strict=any(line.strict for line in lines),
             exceeded=(),
             epoch=self._calls.epoch,
+            output=output_of(ask),
         )
         if not limits:
             return reserved
@@ -92,7 +96,8 @@ class SharedQuota:
             for line, span, hold in zip(lines, spans, holds, strict=True)
         ]
         try:
-            answer = await self._calls.ask(b"reserve", (reserved.attempt, asking))
+            what = (reserved.attempt, asking, told(ask), reserved.output)
+            answer = await self._calls.ask(b"reserve", what)
         except QuotaUnavailable as error:
             self.failures += 1
             if not isinstance(error, NotAsked):
@@ -161,14 +166,15 @@ class SharedQuota:
             wants.append((may_refuse, *pair(room), *line.scaled(want)))
         if not any(wants):
             return None
-        answer = await self._calls.ask(b"extend", (held.attempt, wants))
+        output = max(held.output, min(output_tokens, OUTPUT_MAX))
+        answer = await self._calls.ask(b"extend", (held.attempt, wants, output))
         if answer[0] == REFUSED:
             place, raw = answer[2], answer[3]
             raws = [raw if other == place else None for other in range(len(look.lines))]
             found = Look(look.lines, look.spans, raws, look.together, answer[1], now_ms)
             return found.reading(place).state()
         if answer[0] == DONE:
-            held.holds = grown
+            held.holds, held.output = grown, output
         return None
 
     def settle(self, reservation: Reservation, used: Used, now_ms: int) -> None:
@@ -265,6 +271,7 @@ class SharedQuota:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(LEAVE_S):
                     await self.flush()
+        await self.presence.aclose()
         await self._epochs.aclose()
         await self._link.aclose()
 

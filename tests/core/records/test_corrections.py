@@ -151,6 +151,7 @@ def test_sameness_is_that_of_the_stored_fields(record: UsageRecord, alike: bool)
 
 
 KNOWLEDGE = (  # weakest first: origin and source
+    ("forgotten", Source.ESTIMATED),
     ("recovery", Source.PARTIAL),
     ("recovery", Source.ESTIMATED),
     ("proxy", Source.PARTIAL),

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from proxy.core.entries import Marked, Opened
 from proxy.core.pricing.amounts import NoPrices, Priced
 from proxy.core.records.ending import Ending, How
-from proxy.core.records.settlement import recovered, settle, weaker
+from proxy.core.records.settlement import at_its_bound, recovered, settle, weaker
 from proxy.core.usage import Outcome, Source, Usage
 
 UNPRICED = NoPrices()
@@ -461,6 +461,19 @@ def test_what_a_dead_process_cannot_tell_is_unknown() -> None:
         record.duration_ms,
         record.origin,
     ) == (None, None, None, 5, "recovery")
+
+
+def test_what_is_lost_with_its_journal_is_charged_what_was_held() -> None:
+    record = at_its_bound(OPENED, 700, "w0", 1_500, UNPRICED)
+    assert (record.input_tokens, record.output_tokens) == (OPENED.input_estimate, 700)
+    assert (record.outcome, record.origin, record.source) == (
+        Outcome.INTERRUPTED,
+        "forgotten",
+        Source.ESTIMATED,
+    )
+    assert (record.status, record.duration_ms, record.writer) == (None, 1_500, "w0")
+    assert at_its_bound(OPENED, 700, "w0", 1_500, UNPRICED) == record
+    assert at_its_bound(OPENED, 0, "w0", 0, UNPRICED).output_tokens == 0
 
 
 class Asked:

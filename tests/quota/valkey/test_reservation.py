@@ -27,8 +27,8 @@ def reservation(*texts: str, epoch: Epoch | None = None) -> SharedReservation:
 
 def test_it_is_told_as_it_holds() -> None:
     held = reservation("100 tokens/day", "7 tokens/minute", "3 concurrent")
-    attempt, lines, used = held.joining(None)
-    assert (attempt, used) == ("x1", False)
+    attempt, lines, used, request, output = held.joining(None)
+    assert (attempt, used, request, output) == ("x1", False, "", 0)
     day, minute, slots = lines
     assert day[:6] == ("B", held.look.spans[0].name, 0, 5, 2, 1)
     assert minute[:6] == ("R", "R:key:alice/tokens/minute", 0, 300_000, 2, 60_000)
