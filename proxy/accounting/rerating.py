@@ -10,7 +10,6 @@ a stop loses nothing and progress can be shown. Repeating any of it books nothin
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
@@ -28,6 +27,7 @@ from proxy.core.records.corrections import total
 from proxy.core.records.repricing import RERATE, Repriced, Verdict, reprice, standing
 from proxy.core.usage import UsageRecord
 from proxy.ledger import BATCH_MAX, Batch, Ledger, Reader
+from proxy.ledger.asking import answer_of
 from proxy.ledger.reading import Page, Row, Stretch
 
 SEQS_MAX = 64 * BATCH_MAX  # of one call: about a second
@@ -129,7 +129,7 @@ async def rerate(
     from_ms, to_ms = dates.range_ms(start, end)
     if from_ms is not None and to_ms is not None and to_ms <= from_ms:
         raise invalid_request("`to` is not after `from`.", param="to")
-    whole = await asyncio.to_thread(_whole, reader, ask, from_ms, to_ms)
+    whole = await answer_of(_whole, reader, ask, from_ms, to_ms)
     part = msgspec.structs.replace(
         whole, through=max(whole.after, min(whole.through, whole.after + SEQS_MAX))
     )
@@ -137,7 +137,7 @@ async def rerate(
     pricing = _Pricing(reader, prices, ask)
     booking = _Booking(ledger, pricing.terms_of, booked)
     with contextlib.closing(reader.pages(part, PAGE_SEQS, corrected=True)) as remaining:
-        while (repriced := await asyncio.to_thread(pricing.next_of, remaining)) is not None:
+        while (repriced := await answer_of(pricing.next_of, remaining)) is not None:
             told.add(repriced)
             if not ask.dry_run:
                 await booking.take(

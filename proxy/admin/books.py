@@ -23,6 +23,7 @@ from proxy.dataplane.services import Services
 from proxy.dataplane.snapshot import Snapshot
 from proxy.journal import JournalFigures, all_figures
 from proxy.ledger import QuestionRefused
+from proxy.ledger.asking import answer_of
 from proxy.ledger.reading import (
     GROUPED_BY,
     PAGE_SEQS,
@@ -330,7 +331,7 @@ class _Shelf:
             for after in range(stretch.after, stretch.through, PAGE_SEQS):
                 upto = min(stretch.through, after + PAGE_SEQS)
                 one = msgspec.structs.replace(stretch, after=after, through=upto)
-                yield await asyncio.to_thread(self._written, lines.lines, one)
+                yield await answer_of(self._written, lines.lines, one)
             yield await asyncio.to_thread(lines.end)
 
         return Told(_MEDIA_TYPES[query.format], pieces())

@@ -6,7 +6,6 @@ route knows nothing of HTTP.
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from typing import Any, TypeVar
@@ -17,6 +16,7 @@ from proxy.admin.auth import Asker
 from proxy.core.errors import ProxyError, invalid_request
 from proxy.core.http.parameters import choices_at, read_parameters
 from proxy.ledger import LedgerError, LedgerUnavailable
+from proxy.ledger.asking import answer_of
 
 _Answer = TypeVar("_Answer")
 
@@ -120,7 +120,7 @@ def _named_once(members: list[tuple[str, object]]) -> None:
 async def read(question: Callable[[], _Answer]) -> _Answer:
     """The answer of the book, asked in a thread. Raises ProxyError 503 where it cannot be read."""
     try:
-        return await asyncio.to_thread(question)
+        return await answer_of(question)
     except (LedgerError, LedgerUnavailable) as error:
         message = f"The ledger cannot be read now: {error}."
         raise ProxyError(503, "api_error", "ledger_unavailable", message) from error

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Final
 
 from proxy.core.records.canonical import COLUMNS
 from proxy.ledger import LedgerError, LedgerUnavailable, Reader
+from proxy.ledger.asking import RepeatedQuestion
 from proxy.ledger.reading import Stretch
 
+ANSWER_MAX_S: Final = 5.0  # as for `spend`
 HASH_BYTES: Final = 6  # of the hash: so many are exact in a gauge, which is a float
 
 _HASH = COLUMNS.index("hash")
@@ -22,13 +23,14 @@ class BookHead:
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
+        self._question = RepeatedQuestion(self._read)
         self.seq: int | None = None
         self.hash: int | None = None
 
     async def refresh(self) -> None:
         """Read the end of the book anew, both gauges of one record."""
         try:
-            self.seq, self.hash = await asyncio.to_thread(self._read)
+            self.seq, self.hash = await self._question.answer(ANSWER_MAX_S)
         except (LedgerError, LedgerUnavailable):
             self.seq = self.hash = None
 

@@ -5,7 +5,6 @@ They are read from the ledger, and are the numbers of `tollkeeper usage`.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable
 from datetime import tzinfo
@@ -13,10 +12,12 @@ from time import monotonic
 
 from proxy.core.calendar import Per, window
 from proxy.ledger import LedgerError, LedgerUnavailable, Reader
+from proxy.ledger.asking import RepeatedQuestion
 from proxy.ledger.reading import UsageRow
 from proxy.metrics.families import Families
 
 PERIODS = (Per.DAY, Per.MONTH)
+ANSWER_MAX_S = 5.0  # a scraper waits for ten; with a ledger that hangs it gets the other metrics
 KEEP_S = 15.0  # a scrape interval: reading is cheap, but scrapes may be many
 
 _LOG = logging.getLogger("tollkeeper.periods")
@@ -41,6 +42,7 @@ class Spend:
         self._now_ms = now_ms
         self._now_s = now_s
         self._series_max = series_max
+        self._question = RepeatedQuestion(self._read)
         self._rows: dict[Per, list[UsageRow]] = {}
         # When to read again: monotonic seconds, and a midnight in Unix milliseconds.
         self._until: tuple[float, int] | None = None
@@ -51,7 +53,7 @@ class Spend:
         if self._until is not None and self._now_s() < self._until[0] and now_ms < self._until[1]:
             return
         try:
-            self._rows, end_ms = await asyncio.to_thread(self._read, now_ms)
+            self._rows, end_ms = await self._question.answer(ANSWER_MAX_S)
         except (LedgerError, LedgerUnavailable) as error:
             _LOG.warning(
                 "what was used in this day and month cannot be read for the metrics: %s", error
@@ -82,8 +84,8 @@ class Spend:
                 families.add("period_tokens", (name, period), total)
                 families.add("period_unpriced_requests", (name, period), unpriced[name])
 
-    def _read(self, now_ms: int) -> tuple[dict[Per, list[UsageRow]], int]:
-        zone = self._zone()
+    def _read(self) -> tuple[dict[Per, list[UsageRow]], int]:
+        zone, now_ms = self._zone(), self._now_ms()
         windows = {period: window(period, now_ms, zone) for period in PERIODS}
         rows = {
             period: self._reader.usage(("team",), span.start_ms, span.end_ms, zone)

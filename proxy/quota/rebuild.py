@@ -16,6 +16,7 @@ from proxy.core.limits.dimensions import END_USER, MISSING, tag_of
 from proxy.core.limits.limit import Limit
 from proxy.core.limits.rules import Rules
 from proxy.ledger import Ledger, Reader
+from proxy.ledger.asking import answer_of
 from proxy.ledger.reading import Recent, UsageRow, ValueUse
 from proxy.quota import Past, Quota
 
@@ -45,7 +46,7 @@ async def restore(
     for per in _CALENDAR:
         if rules.uses(per):
             start_ms = window(per, now_ms, zone).start_ms
-            rows = await asyncio.to_thread(
+            rows = await answer_of(
                 reader.usage,
                 list(_BY),
                 None if per is Per.TOTAL else start_ms,
@@ -55,7 +56,7 @@ async def restore(
             )
             past += await asyncio.to_thread(_listed, _sums(rows, rules, per, start_ms, currency))
             for dimension in sorted(rules.dimensions()):
-                valued = await asyncio.to_thread(
+                valued = await answer_of(
                     reader.used_by_value,
                     None if dimension == END_USER else tag_of(dimension),
                     start_ms,
@@ -65,7 +66,7 @@ async def restore(
                 )
     since_ms = now_ms - rules.lookback_ms()
     if since_ms < now_ms:
-        latest = await asyncio.to_thread(reader.recent, since_ms, now_ms)
+        latest = await answer_of(reader.recent, since_ms, now_ms)
         past += await asyncio.to_thread(
             _listed, _entries(latest, rules, currency, lambda limit: limit.smooth)
         )

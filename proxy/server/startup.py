@@ -264,9 +264,7 @@ def observe(
     metrics.watch("ledger_head_hash", lambda: head.hash)
 
     async def prepare() -> None:
-        await periods.refresh()
-        await head.refresh()
-        await show_limits(services)
+        await asyncio.gather(periods.refresh(), head.refresh(), show_limits(services))
 
     return prepare
 

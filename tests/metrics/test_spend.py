@@ -4,16 +4,20 @@ a ledger that cannot be read."""
 from __future__ import annotations
 
 import logging
+import threading
 from datetime import datetime
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import msgspec
+import pytest
 
 from proxy.core.usage import UsageRecord
 from proxy.ledger import Batch, connect, connect_reader
 from proxy.metrics.families import Families
 from proxy.metrics.spend import KEEP_S, Spend
 from tests.ledger.samples import make_id, make_record
+from tests.support.waiting import guard
 
 KOLKATA = ZoneInfo("Asia/Kolkata")
 URL = "sqlite:ledger.db"
@@ -134,3 +138,19 @@ async def test_no_sample_while_the_ledger_cannot_be_read_and_at_most_so_many(tmp
     now_s[0] += KEEP_S
     await periods.refresh()
     assert {labels[1] for labels in shown(periods)} == {"team0", "team1"}
+
+
+async def test_a_ledger_that_hangs_keeps_no_page_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("proxy.metrics.spend.ANSWER_MAX_S", 0.01)
+    goes_on = threading.Event()
+    reader = connect_reader(URL, tmp_path)
+    monkeypatch.setattr(reader, "usage", lambda *_: [] * goes_on.wait())
+    periods = Spend(reader, lambda: KOLKATA, lambda: at_ms("2026-11-30T12:00"), 100)
+    try:
+        async with guard():
+            await periods.refresh()
+        assert shown(periods) == {}
+    finally:
+        goes_on.set()

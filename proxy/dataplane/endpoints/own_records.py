@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from typing import Final
 
@@ -11,6 +10,7 @@ import msgspec
 from proxy.core.errors import ProxyError
 from proxy.core.usage import UsageRecord
 from proxy.ledger import Reader
+from proxy.ledger.asking import answer_of
 from proxy.ledger.reading import Entry
 from proxy.tenants.ring import Tenant
 
@@ -40,7 +40,7 @@ def may_read(tenant: Tenant, key_id: object, team: object) -> bool:
 
 async def own_record(reader: Reader, tenant: Tenant, id: str) -> Entry:
     """A record that the tenant may read. Raises ProxyError 404 where it has none of that id."""
-    entry = await asyncio.to_thread(reader.record, id) if _ID.fullmatch(id) else None
+    entry = await answer_of(reader.record, id) if _ID.fullmatch(id) else None
     if entry is None or not may_read(tenant, entry.record.key_id, entry.record.team):
         message = (
             "This key has no record of that id. A record is there a moment after its answer"

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from proxy.ledger import Reader
+from proxy.ledger.asking import answer_of
 from proxy.ledger.reading import UsageRow
 
 BELIEVED_S: Final = 5.0  # how long sums from the ledger are given out again
@@ -51,7 +52,7 @@ class Sums:
             or monotonic() - known[0] > BELIEVED_S
             or (known[1].done() and known[1].exception() is not None)
         ):
-            known = (monotonic(), asyncio.create_task(asyncio.to_thread(self._read, asked)))
+            known = (monotonic(), asyncio.create_task(answer_of(self._read, asked)))
             self._known = {
                 question: sums
                 for question, sums in self._known.items()

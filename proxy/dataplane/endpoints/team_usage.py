@@ -27,6 +27,7 @@ from proxy.dataplane.endpoints.sums import Sums
 from proxy.dataplane.endpoints.turns import Turns
 from proxy.dataplane.services import Services
 from proxy.dataplane.snapshot import Snapshot
+from proxy.ledger.asking import answer_of
 from proxy.ledger.reading import RefusalSum, Row, Stretch, UsageRow
 from proxy.quota.status import LimitStatus, standing
 from proxy.tenants.directory import state_of_key
@@ -187,7 +188,7 @@ class TeamUsage:
             return shown, None
 
         async with self._turns.of(tenant.key_id):
-            records, upto = await asyncio.to_thread(page)
+            records, upto = await answer_of(page)
         following = None if upto is None else self._cursors.sealed(upto)
         return {"object": "list", "data": records, "next": following}
 
@@ -204,7 +205,7 @@ class TeamUsage:
             ]
 
         async with self._turns.of(tenant.key_id):
-            found = await asyncio.to_thread(rows)
+            found = await answer_of(rows)
         shown: dict[tuple[str | None, str, str | None], RefusalSum] = {}
         for row in found:
             # A limit that others share is not named to callers, nor one of an earlier team.

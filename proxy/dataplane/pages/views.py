@@ -25,6 +25,7 @@ from proxy.dataplane.pages.recent import recent_page
 from proxy.dataplane.pages.wording import advice, resets
 from proxy.dataplane.services import Services
 from proxy.dataplane.snapshot import Snapshot
+from proxy.ledger.asking import answer_of
 from proxy.ledger.reading import UsageRow
 from proxy.quota.status import LimitStatus
 from proxy.tenants.ring import Tenant
@@ -140,7 +141,7 @@ class Views:
         tenant, zone = viewer.tenant, viewer.snapshot.zone
         with readable():
             async with self._turns.of(tenant.key_id):
-                page = await asyncio.to_thread(recent_page, self._services.reader, tenant, before)
+                page = await answer_of(recent_page, self._services.reader, tenant, before)
         return {
             "records": [
                 {"record": one, "at": moment(one.started_at_ms, zone)} for one in page.records
@@ -156,7 +157,7 @@ class Views:
         with readable():
             entry = await own_record(reader, viewer.tenant, id)
             async with self._turns.of(viewer.tenant.key_id):
-                told = await asyncio.to_thread(lambda: list(explained(entry, reader)))
+                told = await answer_of(lambda: list(explained(entry, reader)))
         return {
             "record": entry.record,
             "at": moment(entry.record.started_at_ms, zone),

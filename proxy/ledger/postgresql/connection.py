@@ -11,6 +11,8 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import threading
+from collections.abc import Iterator
 from typing import Any, Final, TypeAlias
 
 import psycopg
@@ -47,6 +49,12 @@ _DURABLE: Final = """
 SELECT set_config('synchronous_commit', 'on', false)
 WHERE current_setting('synchronous_commit') = 'off'
 """
+# A provider may set these for a role, and a server of before 17 or 14 does not know them.
+_NEWER_SETTINGS: Final = """
+SELECT set_config(name, '0', false) FROM pg_settings
+WHERE name IN ('transaction_timeout', 'idle_session_timeout')
+"""
+OPENING_MAX_S: Final = 10.0  # for each answer while a connection is made ready
 # Of these, time heals none: a wrong password, no such database, no right, no such table.
 _LASTING: Final = ("28", "3D", "3F", "42")
 
@@ -61,7 +69,8 @@ def opened(url: str, *, writes: bool) -> Connection:
     except psycopg.Error as error:
         raise LedgerUnavailable(f"{name(url)}: {_said(error)}") from error
     try:
-        _settle(connection, name(url), writes)
+        with answering(connection, OPENING_MAX_S):
+            _settle(connection, name(url), writes)
     except BaseException as error:
         connection.close()
         if isinstance(error, psycopg.Error):
@@ -76,6 +85,22 @@ def cut(connection: Connection | None) -> None:
         if connection is not None:
             with socket.socket(fileno=os.dup(connection.fileno())) as ended:
                 ended.shutdown(socket.SHUT_RDWR)
+
+
+@contextlib.contextmanager
+def answering(connection: Connection, most_s: float) -> Iterator[None]:
+    """End the connection if what is asked on it meanwhile takes longer than so many seconds.
+
+    A server that was stopped, or a way that swallows all, keeps a connection open without a word.
+    Neither the server's time-outs nor those of TCP end it then.
+    """
+    timer = threading.Timer(most_s, cut, [connection])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def meant(error: psycopg.Error, ledger: str) -> LedgerError | LedgerUnavailable:
@@ -105,6 +130,7 @@ def _settle(connection: Connection, ledger: str, writes: bool) -> None:
     if version < SERVER_MIN:
         raise LedgerError(f"{ledger}: PostgreSQL {version} is too old: use {SERVER_MIN} or newer")
     connection.execute(_SETTINGS)
+    connection.execute(_NEWER_SETTINGS)
     [encoding, schema] = connection.execute(
         "SELECT current_setting('server_encoding'), current_schema()"
     ).fetchone() or (None, None)

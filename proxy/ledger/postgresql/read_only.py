@@ -15,10 +15,19 @@ from typing import Final
 import psycopg
 
 from proxy.ledger import LedgerError
-from proxy.ledger.postgresql.connection import Connection, meant, opened
+from proxy.ledger.postgresql.connection import (
+    OPENING_MAX_S,
+    Connection,
+    answering,
+    meant,
+    opened,
+)
 from proxy.ledger.postgresql.schema import schema_version
 
 IDLE_MAX: Final = 3  # a process asks few questions at once, and each holds a place at the server
+
+# For a question as a whole. A statement of it may take a minute (`connection`).
+ANSWER_MAX_S: Final = 75.0
 
 _BEGIN: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 
@@ -39,8 +48,9 @@ class Connections:
         """A connection in one transaction. Raises LedgerError and LedgerUnavailable."""
         connection = self._begun()
         try:
-            yield connection
-            connection.execute("COMMIT")
+            with answering(connection, ANSWER_MAX_S):
+                yield connection
+                connection.execute("COMMIT")
         except psycopg.Error as error:
             connection.close()
             raise meant(error, self.name) from error
@@ -52,13 +62,15 @@ class Connections:
     def _begun(self) -> Connection:
         while (known := self._taken()) is not None:
             try:
-                known.execute(_BEGIN)
+                with answering(known, OPENING_MAX_S):
+                    known.execute(_BEGIN)
                 return known
             except psycopg.Error:
                 known.close()
         fresh = opened(self._url, writes=False)
         try:
-            fresh.execute(_BEGIN)
+            with answering(fresh, OPENING_MAX_S):
+                fresh.execute(_BEGIN)
             if schema_version(fresh, self.name) == 0:
                 raise LedgerError(
                     f"there is no ledger at {self.name} yet: `tollkeeper serve` makes it"

@@ -18,8 +18,9 @@ import psycopg
 
 from proxy.core.managed import Managed
 from proxy.ledger import LedgerError, LedgerUnavailable
+from proxy.ledger.asking import answer_of
 from proxy.ledger.postgresql.address import name as name_of
-from proxy.ledger.postgresql.connection import Connection, cut, meant, opened
+from proxy.ledger.postgresql.connection import Connection, answering, cut, meant, opened
 from proxy.ledger.postgresql.credits import after
 from proxy.ledger.postgresql.read_only import Connections
 from proxy.ledger.postgresql.tenants import CHANNEL
@@ -86,7 +87,7 @@ class PostgresSharing:
 
     async def news(self, known: HeardOf) -> News:
         """See `Sharing.news`."""
-        return await asyncio.to_thread(self._news, known)
+        return await answer_of(self._news, known)
 
     async def leave(self) -> None:
         """See `Sharing.leave`."""
@@ -95,7 +96,7 @@ class PostgresSharing:
 
     async def instances(self) -> list[Instance]:
         """See `Sharing.instances`."""
-        return await asyncio.to_thread(self._instances)
+        return await answer_of(self._instances)
 
     async def forget(self, name: str) -> Instance | None:
         """See `Sharing.forget`."""
@@ -189,7 +190,8 @@ class PostgresSharing:
 def _listening(url: str, name: str) -> Connection:
     connection = opened(url, writes=True)
     try:
-        connection.execute(f"LISTEN {CHANNEL}")
+        with answering(connection, ANSWER_MAX_S):
+            connection.execute(f"LISTEN {CHANNEL}")
     except psycopg.Error as error:
         connection.close()
         raise meant(error, name) from error

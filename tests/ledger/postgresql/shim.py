@@ -7,6 +7,7 @@ import contextlib
 from types import TracebackType
 
 _COMMIT = b"COMMIT"
+_READY = b"Z\0\0\0\5I"  # what the server says when a login, or a statement, is over
 
 
 class Shim:
@@ -16,12 +17,19 @@ class Shim:
         self._target = port
         self._losing: str | None = None
         self.silent = False  # what the server says is kept from the clients
+        self.silent_from_login = False  # the same, for what it says behind a login
+        self._connections = 0
+        self._silent_up_to = 0
         self.port = 0
         self._tasks: set[asyncio.Task[object]] = set()
 
     def lose_commit(self, way: str) -> None:
         """Break the next connection that commits: before it (`request`) or behind (`answer`)."""
         self._losing = way
+
+    def silence_present(self) -> None:
+        """Keep from the clients what the server says on connections that are there now."""
+        self._silent_up_to = self._connections
 
     async def __aenter__(self) -> Shim:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
@@ -79,7 +87,11 @@ class Shim:
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):
+            logged_in, self._connections = False, self._connections + 1
+            number = self._connections
             while data := await reader.read(65536):
-                if not self.silent:
+                silent = number <= self._silent_up_to or (logged_in and self.silent_from_login)
+                if not self.silent and not silent:
                     writer.write(data)
+                logged_in = logged_in or _READY in data
             writer.transport.abort()

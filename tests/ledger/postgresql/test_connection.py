@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 
 import psycopg
@@ -9,7 +10,9 @@ import pytest
 
 from proxy.ledger import LedgerError, LedgerUnavailable
 from proxy.ledger.postgresql.connection import meant, opened
+from tests.ledger.postgresql.shim import Shim
 from tests.support.postgres import postgres
+from tests.support.waiting import guard
 
 pytestmark = pytest.mark.whole  # a server of its own
 
@@ -33,6 +36,8 @@ def shown(url: str, setting: str, *, writes: bool = True) -> object:
         ("synchronous_commit", "remote_write", "remote_write"),
         ("client_encoding", "LATIN1", "UTF8"),
         ("jit", "on", "off"),
+        ("transaction_timeout", "5s", "0"),
+        ("idle_session_timeout", "5s", "0"),
     ],
 )
 def test_what_a_role_is_given_does_not_reach_the_ledger(
@@ -69,6 +74,21 @@ def test_a_database_that_only_reads_is_not_written_to() -> None:
     postgres().sql(f"ALTER DATABASE {database} SET default_transaction_read_only = on")
     with pytest.raises(LedgerUnavailable, match="read-only"):
         opened(url, writes=True)
+
+
+async def test_a_server_that_says_nothing_behind_the_login_is_given_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("proxy.ledger.postgresql.connection.OPENING_MAX_S", 0.2)
+    url = postgres().database()
+    async with Shim(postgres().port) as shim, guard():
+        behind = postgres().url(url.rpartition("/")[2], port=shim.port)
+        shim.silent_from_login = True
+        for writes in (True, False):
+            with pytest.raises(LedgerUnavailable, match="closed the connection"):
+                await asyncio.to_thread(opened, behind, writes=writes)
+        shim.silent_from_login = False
+        (await asyncio.to_thread(opened, behind, writes=True)).close()
 
 
 def test_another_encoding_is_refused() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import threading
 from collections.abc import Callable
@@ -13,8 +14,9 @@ from proxy.ledger import LedgerError, LedgerUnavailable
 from proxy.ledger.postgresql.connection import opened
 from proxy.ledger.postgresql.read_only import IDLE_MAX, Connections
 from proxy.ledger.postgresql.schema import migrate
+from tests.ledger.postgresql.shim import Shim
 from tests.support.postgres import postgres
-from tests.support.waiting import until_blocking
+from tests.support.waiting import guard, until_blocking
 
 pytestmark = pytest.mark.whole  # a server of its own
 
@@ -92,6 +94,28 @@ def test_a_connection_that_the_server_dropped_is_made_anew(url: str) -> None:
     with connections.reading() as one:
         [again] = one.execute("SELECT pg_backend_pid()").fetchone() or (0,)
     assert again != pid
+
+
+async def test_a_question_without_an_answer_ends(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with Shim(postgres().port) as shim, guard():
+        behind = postgres().url(url.rpartition("/")[2], port=shim.port)
+        connections = Connections(behind, "the ledger")
+
+        def ask(*, silent: bool) -> object:
+            with connections.reading() as one:
+                if silent:
+                    shim.silence_present()
+                return one.execute("SELECT 1").fetchone()
+
+        monkeypatch.setattr("proxy.ledger.postgresql.read_only.ANSWER_MAX_S", 0.2)
+        with pytest.raises(LedgerUnavailable, match=r"the ledger: .* closed the connection"):
+            await asyncio.to_thread(ask, silent=True)
+        monkeypatch.setattr("proxy.ledger.postgresql.read_only.ANSWER_MAX_S", 600.0)
+        assert await asyncio.to_thread(ask, silent=False) == (1,)
+        # Of one that was idle this is known sooner, and another takes its place.
+        shim.silence_present()
+        monkeypatch.setattr("proxy.ledger.postgresql.read_only.OPENING_MAX_S", 0.2)
+        assert await asyncio.to_thread(ask, silent=False) == (1,)
 
 
 def test_a_question_that_fails_says_the_ledgers_name_and_no_password(url: str) -> None:
