@@ -51,7 +51,7 @@ class EndUsers:
         if self.mode == "plain":
             return end_user
         name = end_user.encode()
-        lookup = hmac.digest(self._lookup_key, name, "sha256").hex()[:HASH_CHARS]
+        lookup = self.lookup(end_user)
         salt = self._salts.get(lookup)
         if salt is None:
             if len(self._salts) >= self._users_max:
@@ -62,7 +62,39 @@ class EndUsers:
             self._new.append((lookup, salt))
         return hmac.digest(salt, name, "sha256").hex()[:HASH_CHARS]
 
+    def lookup(self, end_user: str) -> str:
+        """Under what the ledger keeps the salt of this end user."""
+        return lookup_of(self._lookup_key, end_user)
+
+    def forget(self, end_user: str) -> bool:
+        """Drop the salt of this end user: the next request makes another one.
+
+        True if it was a new one, which `new_salts` has not handed out. One that it has may still be
+        on its way into the ledger.
+        """
+        lookup = self.lookup(end_user)
+        self._salts.pop(lookup, None)
+        kept = [pair for pair in self._new if pair[0] != lookup]
+        was_new = len(kept) < len(self._new)
+        self._new = kept
+        return was_new
+
+    def salt(self, end_user: str) -> bytes | None:
+        """The salt of this end user now; None: there is none."""
+        return self._salts.get(self.lookup(end_user))
+
+    def store_again(self, end_user: str) -> None:
+        """Hand this end user's salt out once more, as the ledger may not have taken it."""
+        lookup = self.lookup(end_user)
+        if (salt := self._salts.get(lookup)) is not None:
+            self._new.append((lookup, salt))
+
     def new_salts(self) -> list[tuple[str, bytes]]:
         """The (lookup, salt) pairs made since the last call: the caller stores them."""
         new, self._new = self._new, []
         return new
+
+
+def lookup_of(lookup_key: bytes, end_user: str) -> str:
+    """Under what the ledger keeps the salt of this end user; `lookup_key` is the ledger's key."""
+    return hmac.digest(lookup_key, end_user.encode(), "sha256").hex()[:HASH_CHARS]

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from proxy.admin.books import book_routes
 from proxy.admin.endpoint import AdminEndpoint
+from proxy.admin.erasure import erase_route
 from proxy.admin.imports import import_route
 from proxy.admin.limits import credit_route, credits_route, limit_route, limits_route
 from proxy.admin.months import month_routes
@@ -47,6 +48,7 @@ def admin_routes(
             verify_route(services, key_file),
             *book_routes(services, snapshot),
             *verify_book_routes(services, key_file),
+            erase_route(services),
             *month_routes(services, snapshot, key_file),
             *price_routes(services, snapshot),
             reload_route(reload),

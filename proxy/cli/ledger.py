@@ -33,6 +33,11 @@ from proxy.ledger.verification import NEWEST, VerifyStep
             "proxy.cli.ledger_copy:copy",
             "Copy a ledger in SQLite into an empty database of PostgreSQL: all of it, or nothing.",
         ),
+        "erase-user": (
+            "proxy.cli.ledger_erase:erase_user",
+            "Delete the salt of the end user NAME, so that no record can be linked with the name "
+            "any more.",
+        ),
         "reconcile": (
             "proxy.cli.reconcile:reconcile",
             "Hold the ledger against a vendor's bill.",

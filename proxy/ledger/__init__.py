@@ -17,7 +17,7 @@ import msgspec
 
 from proxy.core.fault_points import FaultPoint, no_fault
 from proxy.core.limits.credit import Credit
-from proxy.core.managed import Managed, TenantChange
+from proxy.core.managed import Audit, Managed, TenantChange
 from proxy.core.notices.notice import Claim
 from proxy.core.usage import UsageRecord
 from proxy.ledger.reading import Reader as Reader
@@ -181,6 +181,16 @@ class Ledger(Protocol):
 
     async def salts(self) -> dict[str, bytes]:
         """Every end user's salt by look-up value."""
+        ...
+
+    async def erase_end_user(
+        self, lookup: str, deed: Audit, *, kept: bytes | None = None, known: bool = False
+    ) -> bool:
+        """Delete the salt under this look-up value, unless it is `kept`; False: there is none.
+
+        What is deleted is audited as `deed`, in the same transaction. So is a salt that is `known`
+        and was never stored. Raises LedgerUnavailable.
+        """
         ...
 
     async def claim_notices(self, claims: Sequence[Claim], now_ms: int) -> list[Claim]:

@@ -67,3 +67,17 @@ def test_users_are_bounded() -> None:
 def test_a_hash_needs_a_key() -> None:
     with pytest.raises(AssertionError, match="key"):
         EndUsers("hash", b"", {})
+
+
+def test_a_forgotten_user_gets_another_hash_and_its_old_salt_is_not_stored() -> None:
+    users = EndUsers("hash", b"k", {})
+    ann, bob = users.hash("ann"), users.hash("bob")
+    users.forget("ann")
+    users.forget("nobody")
+    assert users.salt("ann") is None and users.salt("bob") is not None
+    assert users.new_salts() == [(users.lookup("bob"), users.salt("bob"))]
+    assert users.hash("ann") not in (ann, None) and users.hash("bob") == bob
+    assert users.new_salts() == [(users.lookup("ann"), users.salt("ann"))]
+    users.store_again("ann")
+    users.store_again("nobody")
+    assert users.new_salts() == [(users.lookup("ann"), users.salt("ann"))]

@@ -69,6 +69,8 @@ ELSEWHERE = {
         ),
         "tests/scenarios/test_restored_backup.py",
     ),
+    "tollkeeper ledger erase-user -c config.yaml ann@example.org "
+    '--reason "request of 3 May" --yes': "tests/cli/test_ledger_erase.py",
     "make quick": "",
     "make test": "",
     "make check": "",

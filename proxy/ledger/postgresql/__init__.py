@@ -15,13 +15,14 @@ from typing import Final, TypeVar
 
 from proxy.core.fault_points import FaultPoint, no_fault
 from proxy.core.limits.credit import Credit
-from proxy.core.managed import Managed, TenantChange
+from proxy.core.managed import Audit, Managed, TenantChange
 from proxy.core.notices.notice import Claim
 from proxy.core.usage import UsageRecord
 from proxy.ledger import Batch, Booked, Ledger, LedgerError, LedgerUnavailable, SealedMonth
 from proxy.ledger.postgresql import credits, notices, tenants
 from proxy.ledger.postgresql.booking import BATCH_MAX, PostgresBooker
 from proxy.ledger.postgresql.connection import ADMINISTERING, LOCKS, Connection
+from proxy.ledger.postgresql.erasure import erase
 from proxy.ledger.postgresql.line import CommitUnsure, Line
 from proxy.ledger.postgresql.reader import PostgresReader
 from proxy.ledger.postgresql.rebuild import rebuild
@@ -90,6 +91,14 @@ class PostgresLedger:
     async def salts(self) -> dict[str, bytes]:
         """See `Ledger.salts`."""
         return await self._done(self._book.salts)
+
+    async def erase_end_user(
+        self, lookup: str, deed: Audit, *, kept: bytes | None = None, known: bool = False
+    ) -> bool:
+        """See `Ledger.erase_end_user`."""
+        return await self._ordered(
+            lambda one: erase(one, self._book.key, lookup, deed, kept=kept, known=known)
+        )
 
     async def claim_notices(self, claims: Sequence[Claim], now_ms: int) -> list[Claim]:
         """See `Ledger.claim_notices`."""

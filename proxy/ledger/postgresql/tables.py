@@ -364,7 +364,8 @@ GRANT SELECT, INSERT ON ALL TABLES IN SCHEMA {schema} TO {role};
 GRANT UPDATE ON cursor, fold, instances, journal_positions, refusals, rollups, rollups_4h,
     rollups_daily, rollups_monthly, tenants TO {role};
 GRANT UPDATE, DELETE ON notices TO {role};
-GRANT DELETE ON rollups, rollup_groups, rollups_4h, rollups_daily, rollups_monthly TO {role};
+GRANT DELETE ON end_users, rollups, rollup_groups, rollups_4h, rollups_daily, rollups_monthly
+    TO {role};
 GRANT USAGE ON SCHEMA {schema} TO {role};
 GRANT EXECUTE ON FUNCTION add_month(date) TO {role};
 """

@@ -22,7 +22,7 @@ import aiosqlite
 
 from proxy.core.fault_points import FaultPoint, no_fault
 from proxy.core.limits.credit import Credit
-from proxy.core.managed import Managed, TenantChange
+from proxy.core.managed import Audit, Managed, TenantChange
 from proxy.core.notices.notice import Claim
 from proxy.core.usage import UsageRecord
 from proxy.ledger import (
@@ -40,6 +40,7 @@ from proxy.ledger.sqlite.backup import back_up as back_up
 from proxy.ledger.sqlite.booking import Booker
 from proxy.ledger.sqlite.credits import add, begin_chain, read
 from proxy.ledger.sqlite.dump import dumped as dumped
+from proxy.ledger.sqlite.erasure import erase
 from proxy.ledger.sqlite.files import database_path, lock, make_database_file
 from proxy.ledger.sqlite.months import MonthRow, add_month, due_months
 from proxy.ledger.sqlite.notices import claim, sent, unsent
@@ -126,6 +127,16 @@ class SqliteLedger:
     async def salts(self) -> dict[str, bytes]:
         """See `Ledger.salts`."""
         return await on_its_thread(self._connection, lambda _: self._book.salts())
+
+    async def erase_end_user(
+        self, lookup: str, deed: Audit, *, kept: bytes | None = None, known: bool = False
+    ) -> bool:
+        """See `Ledger.erase_end_user`."""
+        return await self._changing(
+            lambda connection: erase(
+                connection, self._book.key, lookup, deed, kept=kept, known=known
+            )
+        )
 
     async def claim_notices(self, claims: Sequence[Claim], now_ms: int) -> list[Claim]:
         """See `Ledger.claim_notices`."""

@@ -63,7 +63,7 @@ def change(connection: sqlite3.Connection, key: bytes, what: TenantChange) -> No
     try:
         connection.execute("BEGIN IMMEDIATE")
         try:
-            _write(connection, key, what)
+            write(connection, key, what)
             connection.execute("COMMIT")
         except BaseException:
             if connection.in_transaction:
@@ -73,7 +73,8 @@ def change(connection: sqlite3.Connection, key: bytes, what: TenantChange) -> No
         raise LedgerUnavailable(str(error)) from error
 
 
-def _write(connection: sqlite3.Connection, key: bytes, what: TenantChange) -> None:
+def write(connection: sqlite3.Connection, key: bytes, what: TenantChange) -> None:
+    """The same in the transaction that is open."""
     [version] = connection.execute("SELECT coalesce(max(version), 0) + 1 FROM tenants").fetchone()
     connection.executemany(
         _TENANT, [(row.kind, row.name, version, msgspec.json.encode(row)) for row in what.rows]
