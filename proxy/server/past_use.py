@@ -11,6 +11,7 @@ from proxy.core.dialects.registry import DIALECTS, PASSTHROUGH
 from proxy.core.ids import made_at_ms
 from proxy.core.limits.decisions import Used
 from proxy.core.pricing.served_models import ServedModels
+from proxy.core.records.corrections import used_by
 from proxy.core.usage import UsageRecord
 from proxy.dataplane.owners import OWNERS_MAX, Owners
 from proxy.dataplane.services import Services
@@ -115,9 +116,7 @@ async def settle_what_was_held(services: Services, started_ms: int) -> None:
                 some, held = held[:HELD_AT_ONCE], held[HELD_AT_ONCE:]
                 booked = await services.ledger.stored(some)
                 for id in some:
-                    record = booked.get(id)
-                    used = None if record is None else _used(record)
-                    services.quota.settle_left(id, used)
+                    services.quota.settle_left(id, await _used(services.reader, booked.get(id)))
                 continue
         except QuotaUnavailable:
             pass  # once it is back
@@ -127,12 +126,12 @@ async def settle_what_was_held(services: Services, started_ms: int) -> None:
             await asyncio.sleep(SETTLE_AGAIN_S)
 
 
-def _used(record: UsageRecord) -> Used:
-    return Used(
-        input_tokens=record.input_tokens,
-        output_tokens=record.output_tokens,
-        charge_nano=record.charge_nano,
-    )
+async def _used(reader: Reader, record: UsageRecord | None) -> Used | None:
+    """What the book says was used, with all corrections; None: there is no record."""
+    if record is None:
+        return None
+    corrections = await asyncio.to_thread(reader.adjustments, record.id)
+    return used_by(record, *(entry.record for entry in corrections))
 
 
 async def know_kept_answers(services: Services) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
+from proxy.core.limits.decisions import Used
 from proxy.core.records.canonical import COUNTED, MEASURES, MONEY, canonical, row_values
 from proxy.core.records.settlement import FORGOTTEN, RECOVERY, weaker
 from proxy.core.usage import Source, UsageRecord
@@ -120,6 +121,15 @@ def total(values: Iterable[int | None]) -> int | None:
     """The sum of the known values; None if none is known."""
     known = [value for value in values if value is not None]
     return sum(known) if known else None
+
+
+def used_by(*records: UsageRecord) -> Used:
+    """What a record and its corrections say in all was used of limits."""
+    return Used(
+        input_tokens=total(record.input_tokens for record in records),
+        output_tokens=total(record.output_tokens for record in records),
+        charge_nano=total(record.charge_nano for record in records),
+    )
 
 
 def _has_time(id: str) -> bool:

@@ -6,7 +6,15 @@ from typing import Any
 
 import pytest
 
-from proxy.core.records.corrections import is_weaker, late_close, late_close_id, same, total
+from proxy.core.limits.decisions import Used
+from proxy.core.records.corrections import (
+    is_weaker,
+    late_close,
+    late_close_id,
+    same,
+    total,
+    used_by,
+)
 from proxy.core.usage import Outcome, Source, UsageRecord
 from tests.ledger.samples import START_MS, make_id, make_record
 
@@ -172,3 +180,12 @@ def test_what_knows_less_never_corrects_what_knows_more() -> None:
 def test_a_total_of_what_is_known():
     assert total([1, None, 2]) == 3
     assert total([None]) is None and total([]) is None
+
+
+def test_what_a_record_and_its_corrections_used_in_all() -> None:
+    unknown = make_record(input_tokens=None, output_tokens=None, charge_nano=None)
+    first = make_record(input_tokens=100, output_tokens=512, charge_nano=900)
+    late = make_record(input_tokens=100, output_tokens=30, charge_nano=100)
+    assert used_by(first) == Used(input_tokens=100, output_tokens=512, charge_nano=900)
+    assert used_by(first, late_close(first, [], late)) == used_by(late)
+    assert used_by(unknown) == Used()

@@ -1,0 +1,129 @@
+"""Processes that are killed and do not come back, or do later: ledger and limits say the same."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from decimal import Decimal
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.scenarios.fleet import Instance, Load, Shared, strict, world
+from tests.scenarios.test_instances import instances
+from tests.scenarios.test_postgresql_ledger import tollkeeper
+from tests.support.waiting import guard, until
+
+pytestmark = pytest.mark.whole  # processes and servers of their own
+
+LIMITS = (
+    strict(100_000),
+    {"limit": "100_000_000 tokens/day"},
+    {"limit": "1_000_000 USD/month", "enforce": "strict"},
+    {"limit": "400 concurrent"},
+)
+MOST = {"output_tokens": 500}  # of an answer
+SUMS = (
+    "SELECT count(*) FILTER (WHERE kind = 'usage'),"
+    " coalesce(sum(input_tokens + output_tokens), 0), coalesce(sum(charge_nano), 0) FROM records"
+)
+
+
+def counted(directory: Path) -> list[tuple[int, int]]:
+    """Used and held of requests, tokens, money and slots."""
+    found = json.loads(tollkeeper(directory, "limit", "list", "-c", "config.yaml", "--json"))
+    rows: dict[str, Any] = {row["id"].partition("/")[2]: row for row in found}
+    names = ("requests/day", "tokens/day", "USD/month", "concurrent")
+    return [(number(rows[name]["used"]), number(rows[name]["held"])) for name in names]
+
+
+def number(told: object) -> int:
+    """A count, or an amount of money in nano-units."""
+    return int(Decimal(told) * 10**9) if isinstance(told, str) else int(str(told))
+
+
+def booked(shared: Shared) -> list[int]:
+    """Requests, tokens and money that the ledger has in all."""
+    [row] = shared.database.sql(SUMS, shared.url.rpartition("/")[2])
+    return [int(value) for value in row]
+
+
+async def agree(shared: Shared, directory: Path) -> list[int]:
+    """Waits until the limits say what the ledger says, and nothing is held; returns that."""
+    async with guard():
+        while True:
+            sums = booked(shared)
+            found = await asyncio.to_thread(counted, directory)
+            if found == [*((used, 0) for used in sums), (0, 0)]:
+                return sums
+            print(sums, found)
+
+
+async def lapsed(directory: Path, name: str) -> None:
+    async with guard():
+        while (await asyncio.to_thread(instances, directory))[name] != "lapsed":
+            pass
+
+
+async def killed(one: Instance, load: Load, shared: Shared, *, held: int, burst: int) -> None:
+    """Some requests that are booked, streams that wait at their vendor, a burst, and SIGKILL."""
+    numbers = count(1)
+    for done in range(1, 6):
+        assert await load.alone(next(numbers)) == 200
+        await until(lambda done=done: booked(shared)[0] == done, 0.02)
+    asked = [
+        asyncio.create_task(load.alone(next(numbers), "m-held", stream=True)) for _ in range(held)
+    ]
+    await until(lambda: counted_at(one)[3][0] == held, 0.1)
+    asked += [asyncio.create_task(load.alone(next(numbers))) for _ in range(burst)]
+    await until(lambda: not burst or load.statuses[200] > 5)
+    one.process.kill()
+    await asyncio.gather(*asked, return_exceptions=True)
+
+
+def counted_at(one: Instance) -> list[tuple[int, int]]:
+    return counted(one.directory)
+
+
+def forget(directory: Path, *words: str) -> str:
+    return tollkeeper(directory, "instance", "forget", "a", *words, "-c", "config.yaml")
+
+
+async def test_what_a_lost_process_holds_is_charged(tmp_path: Path) -> None:
+    async with world(tmp_path, "ab", *LIMITS, strict=MOST) as (shared, [a, b], vendor, _):
+        load = Load([a.address])
+        await killed(a, load, shared, held=8, burst=0)
+        await lapsed(b.directory, "a")
+        await until(lambda: counted_at(b)[3] == (0, 0), 0.1)
+        before, held = booked(shared), counted_at(b)
+        assert held[0] == (5, 8) and held[2][1] > 0
+        with pytest.raises(AssertionError, match="Charge them"):
+            forget(b.directory)  # nobody answers
+        assert (booked(shared), counted_at(b)) == (before, held)
+        said = forget(b.directory, "--yes")
+        assert "8 requests that a holds are in no ledger" in said and "a is forgotten" in said
+        charged = await agree(shared, b.directory)
+        assert charged[0] == 13
+        assert charged[2] - before[2] == held[2][1], "the bound, to the nano-unit"
+        assert instances(b.directory) == {"b": "live"}
+        vendor.go_on.set()
+
+
+async def test_what_a_forgotten_process_still_says_corrects_what_was_charged(
+    tmp_path: Path,
+) -> None:
+    async with world(tmp_path, "ab", *LIMITS, strict=MOST) as (shared, [a, b], vendor, stack):
+        await killed(a, load := Load([a.address]), shared, held=8, burst=30)
+        await lapsed(b.directory, "a")
+        forget(b.directory, "--yes")
+        charged = booked(shared)
+        assert charged[0] >= 13
+        vendor.go_on.set()  # its directory turns up again
+        await asyncio.to_thread(stack.enter_context, a.running())
+        late = await agree(shared, b.directory)
+        print(charged, late, load.statuses)
+        assert late[0] >= 13 and late[2] < charged[2] + (late[0] - charged[0]) * 10**9
+        verified = tollkeeper(b.directory, "ledger", "verify", "-c", "config.yaml")
+        assert "as it was written" in verified

@@ -1,0 +1,141 @@
+"""What a process that is given up held: ended as booked, or charged, however often it is done."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from proxy.core.limits.decisions import Demand
+from proxy.ledger import Ledger, LedgerUnavailable, connect
+from proxy.ledger.sharing import Instance, InstanceState
+from proxy.quota import Quota, SharedOptions
+from proxy.quota import connect as connect_quota
+from proxy.quota.left import LeftHolds, connect_left
+from proxy.server import forgetting
+from tests.accounting.test_recorder import PRICES, opening
+from tests.ledger.postgresql.books import Books, key_file
+from tests.ledger.samples import START_MS, make_id, make_record
+from tests.quota.worlds import limit
+from tests.support.valkey import valkey_server
+from tests.support.waiting import guard
+
+DAY = limit("1_000 USD/day", "strict")
+GONE = Instance("a", InstanceState.LAPSED, START_MS, START_MS + 9_000, 60.0, "a")
+
+
+class Lost:
+    """A ledger, a process that is there, and what one holds that is not."""
+
+    def __init__(self, ledger: Ledger, quotas: list[Quota], left: LeftHolds, book: Books) -> None:
+        self.ledger, self.left, self.book = ledger, left, book
+        self.gone, self.there = quotas
+
+    async def hold(self, number: int, *, known: bool = True) -> None:
+        opened = opening(number)
+        ask = Demand(
+            exchange_id=opened.id,
+            started_at_ms=opened.started_at_ms,
+            input_tokens=40,
+            output_tokens=10,
+            charge_nano=100_000,
+            input_bound=60,
+            output_bound=100,
+            charge_bound_nano=230_000,
+            opened=opened if known else None,
+        )
+        await self.gone.reserve([DAY], ask, START_MS)
+
+    async def look(self) -> forgetting.Charged:
+        return await forgetting.look(self.left, self.ledger, PRICES, GONE)
+
+    async def charge(self) -> None:
+        await forgetting.charge(await self.look(), self.left, self.ledger, PRICES)
+
+    async def figures(self) -> tuple[int, int]:
+        (state,) = await self.there.states([DAY], START_MS)
+        return state.used, state.held
+
+    def booked(self) -> int:
+        [(sum_nano,)] = self.book.rows("SELECT coalesce(sum(charge_nano), 0) FROM records")
+        return int(sum_nano)
+
+
+@contextlib.asynccontextmanager
+async def lost(directory: Path) -> AsyncIterator[Lost]:
+    (directory / "valkey").mkdir()
+    async with contextlib.AsyncExitStack() as stack:
+        await stack.enter_async_context(guard())
+        server = stack.enter_context(valkey_server(directory / "valkey"))
+        book = Books()
+        stack.callback(book.close)
+        book.rows("SELECT 1")
+        ledger = await connect(book.url, directory, key_file(directory))
+        stack.push_async_callback(ledger.aclose)
+        quotas = []
+        for name in "ab":
+            options = SharedOptions(instance=name, timeout_s=30.0)
+            quotas.append(await connect_quota(server.url, ZoneInfo("UTC"), options=options))
+            stack.push_async_callback(quotas[-1].aclose)
+            await quotas[-1].restore((), (), since_ms=START_MS, now_ms=START_MS)
+        left = await connect_left(server.url, "a", 30.0)
+        assert left is not None
+        stack.push_async_callback(left.aclose)
+        yield Lost(ledger, quotas, left, book)
+
+
+@pytest.mark.whole  # servers of its own
+async def test_each_request_ends_as_booked_or_is_charged_what_was_held(tmp_path: Path) -> None:
+    async with lost(tmp_path) as found:
+        for number in (1, 2):
+            await found.hold(number)
+        await found.hold(3, known=False)
+        found.book.book(make_record(1, charge_nano=70_000, writer="a"), writer="a")
+        seen = await found.look()
+        assert [one.id for one, _ in seen.booked] == [make_id(1)]
+        assert seen.unknown == 1
+        [(held, record)] = seen.charged
+        assert (held.id, record.writer, record.origin) == (make_id(2), "a", "forgotten")
+        assert (record.input_tokens, record.output_tokens) == (60, 100)
+        assert seen.charge_nano() == {"USD": 230_000}, (
+            "60 tokens at 0.5, 100 at 2 dollars a million"
+        )
+        assert await found.figures() == (0, 690_000), "a look changes nothing"
+        await found.charge()
+        assert (found.booked(), await found.figures()) == (300_000, (300_000, 230_000))
+        again = await found.look()
+        assert (again.charged, again.booked, again.unknown) == ([], [], 1)
+        found.book.agree()
+
+
+@pytest.mark.whole
+async def test_a_run_that_was_broken_off_is_done_again(tmp_path: Path) -> None:
+    async with lost(tmp_path) as found:
+        for number in range(1, 301):
+            await found.hold(number)
+        seen = await found.look()
+        assert len(seen.charged) == 300
+
+        class BrokenOff(forgetting.LeftHolds):
+            """Ends after some of what it was told."""
+
+            told = 0
+
+            async def give_up(self, held: object, used: object) -> None:
+                self.told += 1
+                if self.told > 7:
+                    raise LedgerUnavailable("killed")
+                await found.left.give_up(held, used)  # type: ignore[arg-type]
+
+        with pytest.raises(LedgerUnavailable):
+            await forgetting.charge(seen, BrokenOff(), found.ledger, PRICES)
+        assert found.booked() == 300 * 230_000
+        for _ in range(2):
+            await found.charge()
+            assert found.booked() == 300 * 230_000, "once"
+            assert await found.figures() == (300 * 230_000, 0)
+        [(rows,)] = found.book.rows("SELECT count(*) FROM records")
+        assert rows == 300
