@@ -20,6 +20,11 @@ from proxy.core.records.canonical import COLUMNS, Value, record_from
 from proxy.core.records.checkpoints import RecordProof
 from proxy.core.usage import UsageRecord
 from proxy.ledger.kept_answers import KeptAnswer as KeptAnswer
+from proxy.ledger.listing import Listing as Listing
+from proxy.ledger.listing import RowChoice as RowChoice
+from proxy.ledger.recent_use import SINGLE_MS as SINGLE_MS
+from proxy.ledger.recent_use import Recent as Recent
+from proxy.ledger.recent_use import ValueUse as ValueUse
 from proxy.ledger.verification import VerifyStep
 
 PAGE_SEQS = 256  # a quarter of a megabyte in the file, two in memory, some milliseconds of reading
@@ -55,9 +60,6 @@ GROUPED_BY: Final = (
 )
 LABEL: Final = "label:"
 TAG: Final = "tag:"
-
-# `Reader.recent` tells records of the last two minutes apart; it sums older ones by the second.
-SINGLE_MS: Final = 120_000
 
 # What tags and `Reader.usage(through=…)` may read at once: nine seconds of a core for a million.
 RECORDS_MAX: Final = 5_000_000
@@ -144,56 +146,6 @@ class AuditEntry(msgspec.Struct, frozen=True, gc=False):
 
     seq: int
     deed: Audit
-
-
-class Recent(msgspec.Struct, frozen=True, gc=False):
-    """A record, or what one key used of a model within a second."""
-
-    started_at_ms: int
-    key_id: str
-    team: str | None
-    upstream: str
-    model_requested: str | None
-    currency: str | None
-    requests: int
-    input_tokens: int | None
-    output_tokens: int | None
-    charge_nano: int | None
-    end_user: str | None = None
-    tags: dict[str, str] = {}
-
-    @classmethod
-    def of(cls, record: UsageRecord) -> Recent:
-        """One record."""
-        return cls(
-            started_at_ms=record.started_at_ms,
-            key_id=record.key_id,
-            team=record.team,
-            upstream=record.upstream,
-            model_requested=record.model_requested,
-            currency=record.currency,
-            requests=1,
-            input_tokens=record.input_tokens,
-            output_tokens=record.output_tokens,
-            charge_nano=record.charge_nano,
-            end_user=record.end_user,
-            tags=record.tags,
-        )
-
-
-class ValueUse(msgspec.Struct, frozen=True, gc=False):
-    """What one key used of a model for one end user or one value of a tag; None: it names none."""
-
-    value: str | None
-    key_id: str
-    team: str | None
-    upstream: str
-    model_requested: str | None
-    currency: str | None
-    requests: int
-    input_tokens: int | None
-    output_tokens: int | None
-    charge_nano: int | None
 
 
 class Stretch(msgspec.Struct, frozen=True, kw_only=True):
@@ -332,6 +284,14 @@ class BookReader(Protocol):
 
 class Reader(BookReader, Protocol):
     """Reads one ledger, also for the running process. It raises as `BookReader` does."""
+
+    def listed(self, choice: RowChoice, before: int | None = None, most: int = 50) -> Listing:
+        """At most so many rows of the choice, those that started last first.
+
+        `before` is the seq of the last row of the page before. Raises QuestionRefused where the
+        book has no such row.
+        """
+        ...
 
     def sources(self, from_ms: int, records_max: int) -> dict[tuple[str, str], int]:
         """How many requests by (upstream, source) among the latest records, from a time on."""

@@ -9,15 +9,12 @@ import msgspec
 
 from proxy.core.records.canonical import COLUMNS, record_from
 from proxy.core.usage import UsageRecord
-from proxy.dataplane.endpoints.own_records import may_read
 from proxy.ledger import Reader
-from proxy.ledger.reading import Row, Stretch
+from proxy.ledger.reading import Row, RowChoice
 from proxy.tenants.ring import Tenant
 
 PAGE_MAX: Final = 50
-SCANNED_MAX: Final = 20_000  # rows of the book that are looked at for one page
-_STEP: Final = 1_000
-_KEY, _TEAM, _SEQ = COLUMNS.index("key_id"), COLUMNS.index("team"), COLUMNS.index("seq")
+_SEQ, _STARTED = COLUMNS.index("seq"), COLUMNS.index("started_at_ms")
 
 
 class RecentPage(msgspec.Struct, frozen=True):
@@ -28,28 +25,29 @@ class RecentPage(msgspec.Struct, frozen=True):
 
 
 def recent_page(reader: Reader, tenant: Tenant, before: int | None) -> RecentPage:
-    """The newest records that the tenant may read, booked before that seq.
+    """The newest records that the tenant may read, behind the one of that seq.
 
-    A page may hold less, or none, where others have booked more than SCANNED_MAX meanwhile.
+    They are its own, and those of the team that it leads. Raises QuestionRefused where the book has
+    no such seq.
     """
-    head = reader.head()
-    top = head if before is None else min(before - 1, head)
-    found: list[Row] = []
-    lowest = max(0, top - SCANNED_MAX)
-    while top > lowest:
-        bottom = max(lowest, top - _STEP)
-        rows = [
-            row
-            for page in reader.pages(Stretch(after=bottom, through=top))
-            for row in page.rows
-            if may_read(tenant, row[_KEY], row[_TEAM])
-        ]
-        for row in reversed(rows):
-            if len(found) == PAGE_MAX:
-                return RecentPage([_record(each) for each in found], int(found[-1][_SEQ] or 0))
-            found.append(row)
-        top = bottom
-    return RecentPage([_record(row) for row in found], top + 1 if top > 0 else None)
+    through = reader.head()
+    choices = [RowChoice(through=through, key=tenant.key_id)]
+    if tenant.lead and tenant.team is not None:
+        choices.append(RowChoice(through=through, team=tenant.team))
+    found: dict[object, Row] = {}
+    more = False
+    for choice in choices:
+        page = reader.listed(choice, before, PAGE_MAX)
+        found |= {row[_SEQ]: row for row in page.rows}
+        more = more or page.before is not None
+    rows = sorted(found.values(), key=_newest_first)
+    more = more or len(rows) > PAGE_MAX
+    shown = rows[:PAGE_MAX]
+    return RecentPage([_record(row) for row in shown], int(shown[-1][_SEQ] or 0) if more else None)
+
+
+def _newest_first(row: Row) -> tuple[int, int]:
+    return -int(row[_STARTED] or 0), -int(row[_SEQ] or 0)
 
 
 def _record(row: Row) -> UsageRecord:

@@ -20,6 +20,7 @@ from proxy.ledger.postgresql.address import name
 from proxy.ledger.postgresql.anchoring import take_anchor
 from proxy.ledger.postgresql.connection import Connection
 from proxy.ledger.postgresql.credits import credit
+from proxy.ledger.postgresql.listing import listed
 from proxy.ledger.postgresql.read_only import Connections
 from proxy.ledger.postgresql.schema import schema_version
 from proxy.ledger.postgresql.texts import clean
@@ -30,9 +31,11 @@ from proxy.ledger.reading import (
     AuditEntry,
     Entry,
     KeptAnswer,
+    Listing,
     Page,
     Recent,
     RefusalSum,
+    RowChoice,
     Status,
     Stretch,
     UsageRow,
@@ -177,6 +180,11 @@ class PostgresReader:
     def last_used_ms(self) -> dict[str, int]:
         """See `Reader.last_used_ms`."""
         return dict(self._rows("SELECT key_id, max(bucket_ms) FROM rollups GROUP BY 1"))
+
+    def listed(self, choice: RowChoice, before: int | None = None, most: int = 50) -> Listing:
+        """See `Reader.listed`."""
+        with self._connections.reading() as connection:
+            return listed(connection, choice, before, most)
 
     def sources(self, from_ms: int, records_max: int) -> dict[tuple[str, str], int]:
         """See `Reader.sources`."""

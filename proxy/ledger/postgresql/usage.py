@@ -39,7 +39,7 @@ _REACH: Final = (
 )
 # Each quarter hour with a record once, by the index that begins with it: the roll-ups have as many
 # rows of it as there are groups.
-_BUCKETS: Final = """
+BUCKETS: Final = """
 WITH RECURSIVE found (at) AS (
   (SELECT min(bucket_ms) FROM rollups WHERE bucket_ms >= %(low)s AND bucket_ms < %(high)s)
   UNION ALL
@@ -271,7 +271,7 @@ def _clock(connection: Connection, ask: Ask, values: _Values) -> str:
         "low": -_EVER_MS if ask.from_ms is None else low,
         "high": _EVER_MS if ask.to_ms is None else ask.to_ms,
     }
-    buckets = [at for (at,) in connection.execute(_BUCKETS, _within(bounds))]
+    buckets = [at for (at,) in connection.execute(BUCKETS, _within(bounds))]
     values["clock_ms"] = buckets
     for name in times:
         values[f"clock_{name}"] = [grouping.local_time(name, at, ask.zone) for at in buckets]

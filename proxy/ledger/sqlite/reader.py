@@ -20,9 +20,11 @@ from proxy.ledger.reading import (
     AuditEntry,
     Entry,
     KeptAnswer,
+    Listing,
     Page,
     Recent,
     RefusalSum,
+    RowChoice,
     Status,
     Stretch,
     UsageRow,
@@ -36,6 +38,7 @@ from proxy.ledger.sqlite import refusals as refused
 from proxy.ledger.sqlite import tenants as managed
 from proxy.ledger.sqlite import usage as summed
 from proxy.ledger.sqlite.anchoring import take_anchor
+from proxy.ledger.sqlite.listing import listed
 from proxy.ledger.sqlite.months import MONTHS_SINCE, prove
 from proxy.ledger.sqlite.read_only import connected, reading
 from proxy.ledger.sqlite.recent import recent, used_by_value
@@ -153,6 +156,12 @@ class SqliteReader:
     def _has_tenants(self, connection: sqlite3.Connection) -> bool:
         """Not in a ledger that no process of this version has opened yet."""
         return schema_version(connection, str(self._path)) >= TENANTS_SINCE
+
+    def listed(self, choice: RowChoice, before: int | None = None, most: int = 50) -> Listing:
+        """See `Reader.listed`."""
+        with self._reading() as connection:
+            reached = reach(connection, schema_version(connection, self.name))
+            return listed(connection, reached, choice, before, most)
 
     def sources(self, from_ms: int, records_max: int) -> dict[tuple[str, str], int]:
         """See `Reader.sources`."""

@@ -42,20 +42,17 @@ def pages(directory: Path, tenant: Tenant) -> list[list[str]]:
         (Tenant(key_id="alice", team="b", lead=True), {"alice", "carol"}),
     ],
 )
-@pytest.mark.parametrize(("step", "scanned"), [(1000, 20_000), (7, 20_000), (7, 21)])
+@pytest.mark.parametrize("page_max", [PAGE_MAX, 7, 1000])
 def test_pages_join_without_a_gap_or_a_double(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     tenant: Tenant,
     keys: set[str],
-    step: int,
-    scanned: int,
+    page_max: int,
 ) -> None:
-    monkeypatch.setattr(recent, "_STEP", step)
-    monkeypatch.setattr(recent, "SCANNED_MAX", scanned)
+    monkeypatch.setattr(recent, "PAGE_MAX", page_max)
     found = pages(tmp_path, tenant)
-    assert all(len(page) <= PAGE_MAX for page in found)
-    assert len(found) <= RECORDS // min(scanned, PAGE_MAX) + 2
+    assert all(len(page) == page_max for page in found[:-1])
     whole = [id for page in found for id in page]
     assert whole == [record.id for record in reversed(BOOKED) if record.key_id in keys]
 
