@@ -134,7 +134,9 @@ def _run_several(loaded: loader.Loaded, processes: int) -> int:
             return member.loaded(loader.load(loaded.path, os.environ))
 
         try:
-            run(member.loaded(loaded), ready=_announce, reload=read, member=member)
+            # As it is now: the parent's is the one of before all reloads.
+            now = member.loaded(common.load(loaded.path))
+            run(now, ready=_announce, reload=read, member=member)
         except common.Failed as error:
             error.show()
             return error.exit_code
@@ -144,7 +146,7 @@ def _run_several(loaded: loader.Loaded, processes: int) -> int:
     try:
         return crew.Crew(loaded.settings, base, processes, serve_one).run()
     except OSError as error:
-        raise common.Failed(f"listen: cannot be opened: {error.strerror or error}") from error
+        raise common.Failed(f"listen: {error.strerror or error}") from error
 
 
 def _let_sigterm_end_the_start() -> None:

@@ -2,7 +2,7 @@
 
 A connection that waits in the socket's queue is lost when a process closes a socket of its own. So
 the parent opens the sockets, all children accept from them, and a child that ends loses none. A
-child that dies is started again, and books what its journal holds.
+child that dies is started again, reads the config anew, and books what its journal holds.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ LOG = logging.getLogger("tollkeeper.server")
 PAUSE_MIN_S: Final = 1.0  # until a child that died is started again, twice as long each time
 PAUSE_MAX_S: Final = 30.0
 STEADY_S: Final = 60.0  # a child that has lived so long begins with the shortest pause again
+# A child that starts has no handler yet, and a reload must not end it: it comes when it serves.
+_LATER: Final = (signal.SIGHUP,)
 _WATCHED: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 
 
@@ -59,8 +61,9 @@ class Member(msgspec.Struct, frozen=True):
         return msgspec.structs.replace(loaded, settings=self.settings(loaded.settings))
 
     def tell_ready(self) -> None:
-        """Let the parent start the others."""
+        """Let the parent start the others, and hear of a reload that was asked for meanwhile."""
         os.write(self.ready_fd, b"r")
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _LATER)
 
 
 class _Child:
@@ -114,7 +117,7 @@ class Crew:
         """Serve until stopped; the exit code. If the first child cannot start, none is."""
         signal.pthread_sigmask(signal.SIG_BLOCK, _WATCHED)
         if not self._start(0, wait=True):
-            return 1
+            return 0 if self._stopping else 1
         for number in range(1, len(self._children)):
             self._start(number, wait=False)
         while any(child.pid is not None for child in self._children) or not self._stopping:
@@ -163,8 +166,12 @@ class Crew:
         code = 1
         try:
             os.close(self._parent)
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, _WATCHED)
+            # Else a Ctrl-C came twice, from the parent too, and cut the drain short.
+            os.setpgid(0, 0)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {*_WATCHED} - {*_LATER})
             code = self._serve(member)
+        except Exception:
+            LOG.critical("%s ends by a fault", self._names[member.number], exc_info=True)
         finally:
             os._exit(code)
 
@@ -174,10 +181,14 @@ def opened(settings: Settings) -> list[socket.socket]:
     found: list[socket.socket] = []
     for address in addresses_of(settings):
         host, port = host_port(address)
-        both = both_families(host, port)
-        if both is None:
-            family = socket.AF_INET6 if ":" in host else socket.AF_INET
-            both = socket.create_server((host, port), family=family, backlog=BACKLOG)
+        try:
+            both = both_families(host, port)
+            if both is None:
+                family = socket.AF_INET6 if ":" in host else socket.AF_INET
+                both = socket.create_server((host, port), family=family, backlog=BACKLOG)
+        except OSError as error:
+            why = f"{address} cannot be opened: {error.strerror or error}"
+            raise OSError(error.errno, why) from error
         both.setblocking(False)
         found.append(both)
     return found

@@ -173,7 +173,7 @@ class Server:
                 tenancy.change,
                 reloads.reload,
                 close,
-                with_admin=member is None or member.number == 0,
+                member,
             )
             if services.sharing is not None:
                 following = Following(services.sharing, services, gateway, tenancy)

@@ -6,7 +6,7 @@ So a start that fails has served nobody.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -56,11 +56,11 @@ async def open_side(
     change: Changing,
     reload: Reloading,
     close: contextlib.AsyncExitStack,
-    with_admin: bool = True,
+    member: Member | None = None,
 ) -> tuple[MetricsListener, str, str]:
     """Opens the metrics listener and the admin plane.
 
-    Returns the first, and the addresses of both. `with_admin`: this process has the latter.
+    Returns the first, and the addresses of both. Of several children the first one has the latter.
     Raises StartError.
     """
     settings = gateway.snapshot.settings
@@ -72,10 +72,10 @@ async def open_side(
         header_s=settings.timeouts.header_s,
     )
     close.push_async_callback(metrics.aclose)
-    metrics_place, *_ = places(settings)
-    async with _opening(metrics_place, settings):
+    planned = [one for one in places(settings) if member is None or one.setting != "listen"]
+    async with _opening(planned[0], planned):
         metrics_address = await metrics.start(*host_port(settings.metrics.listen))
-    if not with_admin:
+    if member is not None and member.number > 0:
         return metrics, metrics_address, ""
     plane = AdminPlane(
         admin_routes(services, lambda: gateway.snapshot, readiness.reason, change, reload),
@@ -83,7 +83,7 @@ async def open_side(
         header_s=settings.timeouts.header_s,
     )
     close.push_async_callback(plane.aclose)
-    async with _opening(Place("admin.listen", settings.admin.listen), settings):
+    async with _opening(Place("admin.listen", settings.admin.listen), planned):
         admin_address = await plane.start(settings, lambda: gateway.snapshot.settings.admin.tokens)
     return metrics, metrics_address, admin_address
 
@@ -110,9 +110,10 @@ async def open_data(
     if member is not None:
         return [shown(acceptor.accept_from([one])) for one in member.sockets]
     addresses = []
-    for place in places(settings):
+    planned = places(settings)
+    for place in planned:
         if place.setting == "listen":
-            async with _opening(place, settings):
+            async with _opening(place, planned):
                 addresses.append(shown(await acceptor.listen(*host_port(place.address))))
     return addresses
 
@@ -155,7 +156,7 @@ def places(settings: Settings) -> list[Place]:
 
 
 @contextlib.asynccontextmanager
-async def _opening(place: Place, settings: Settings) -> AsyncIterator[None]:
+async def _opening(place: Place, planned: Sequence[Place]) -> AsyncIterator[None]:
     """Raises StartError for an address that cannot be opened.
 
     It names those behind it that cannot be opened either, so that one look mends them all.
@@ -164,8 +165,8 @@ async def _opening(place: Place, settings: Settings) -> AsyncIterator[None]:
         yield
     except OSError as error:
         faults = [place.fault(error)]
-        planned = places(settings)
-        for later in planned[planned.index(place) + 1 :]:
+        behind = planned.index(place) + 1 if place in planned else len(planned)
+        for later in planned[behind:]:
             try:
                 for opened in await sockets_at(*host_port(later.address)):
                     opened.close()
