@@ -19,14 +19,15 @@ class EndUsers:
     lookup = HMAC(lookup_key, user) finds the user's random salt, and HMAC(salt, user) is stored.
     Deleting a salt makes the user's records anonymous, although the records themselves cannot
     change. A new salt is made in memory and handed out once by `new_salts`, so that the recorder
-    can store it before the first record that needs it.
+    can store it before the first record that needs it. `salts` None: they cannot be read yet, and
+    nobody is stored until they are.
     """
 
     def __init__(
         self,
         mode: Literal["off", "hash", "plain"],
         lookup_key: bytes,
-        salts: dict[str, bytes],
+        salts: dict[str, bytes] | None,
         *,
         random_bytes: Callable[[int], bytes] = secrets.token_bytes,
         users_max: int = END_USERS_MAX,
@@ -34,7 +35,8 @@ class EndUsers:
         assert lookup_key or mode != "hash", "a hash needs the deployment's key"
         self.use(mode)
         self._lookup_key = lookup_key
-        self._salts = dict(salts)
+        self._known = salts is not None
+        self._salts = dict(salts or {})
         self._new: list[tuple[str, bytes]] = []
         self._random_bytes = random_bytes
         self._users_max = users_max
@@ -44,12 +46,19 @@ class EndUsers:
         """How the end users of requests are stored from now on."""
         self.mode = mode
 
+    def know(self, salts: dict[str, bytes]) -> None:
+        """Take the salts of a ledger that was away at the start."""
+        self._salts = dict(salts)
+        self._known = True
+
     def hash(self, end_user: str | None) -> str | None:
         """What to store for an end user; None if nothing."""
         if end_user is None or self.mode == "off":
             return None
         if self.mode == "plain":
             return end_user
+        if not self._known:
+            return None  # another salt would make another user of the same one
         name = end_user.encode()
         lookup = self.lookup(end_user)
         salt = self._salts.get(lookup)

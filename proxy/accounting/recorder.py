@@ -14,9 +14,9 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
-from pathlib import Path
 
 from proxy.accounting.end_users import EndUsers
+from proxy.accounting.left_open import closed_between, tell_skipped
 from proxy.accounting.pending import Pending
 from proxy.accounting.retries import Retries
 from proxy.accounting.sent_prices import SentPrices
@@ -24,7 +24,7 @@ from proxy.core.fault_points import FaultPoint, no_fault
 from proxy.core.pricing.amounts import Pricing
 from proxy.core.records.settlement import FORGOTTEN, recovered
 from proxy.core.usage import UsageRecord
-from proxy.journal import Journal, JournalReader, Recovered
+from proxy.journal import Journal, JournalReader
 from proxy.ledger import Batch, Close, Ledger
 from proxy.ledger.reading import Recent
 from proxy.metrics.collector import Metrics
@@ -80,6 +80,7 @@ class Recorder:
         self._wake = asyncio.Event()
         self._progress = asyncio.Event()
         self._running = False
+        self.recovered = asyncio.Event()  # what a dead process left open has its records
 
     # What others tell it.
 
@@ -140,14 +141,11 @@ class Recorder:
 
         Returns the number of records made; `run` books them.
         """
-        if self._start_seq is None:
-            self._booked_seq = await self._retries.until_done(
+        if not self.recovered.is_set():
+            booked_seq = await self._retries.until_done(
                 lambda: self._ledger.position(self._journal.writer)
             )
-            self._journal.continue_after(self._booked_seq)
-            self._start_seq = self._journal.position
-            if self._start_seq > self._booked_seq:
-                self._behind_since_s = time.monotonic()
+            await self._continue_after(booked_seq)
         found = self._journal.take_recovered()
         prices = SentPrices(self._pricing, (o for o, _ in found.unresolved), self.price_terms)
         # At once: else a crash before the first batch, and other prices at the next start, would
@@ -155,7 +153,7 @@ class Recorder:
         if self._pending:
             batch = self._pending.batch(self._journal.writer)
             await self._retries.until_done(lambda: self._attempt(batch))
-        _tell_skipped(self._journal.directory, found)
+        tell_skipped(self._journal.directory, found)
         booked = await self._booked([opened.id for opened, _ in found.unresolved])
         settled = 0
         for opened, marks in found.unresolved:
@@ -180,7 +178,28 @@ class Recorder:
                 settled,
             )
             self._metrics.recovered(settled)
+        self.recovered.set()
         return settled
+
+    def begin(self) -> None:
+        """Take the journal as it is: the ledger is away, and `run` recovers once it is back."""
+        self._start_seq, self._behind_since_s = self._journal.position, time.monotonic()
+
+    async def _continue_after(self, booked_seq: int) -> None:
+        """Go on behind what the ledger has of this journal."""
+        journal, began = self._journal, self._start_seq
+        self._booked_seq, upto_seq = booked_seq, journal.position
+        if booked_seq > upto_seq:
+            journal.continue_after(booked_seq)
+        if began is None:
+            self._start_seq = journal.position
+            if self._start_seq > booked_seq:
+                self._behind_since_s = time.monotonic()
+        elif booked_seq > began:
+            # The journal came back older: its numbers since stand for other records in the ledger.
+            closed = closed_between(journal.directory, began, min(booked_seq, upto_seq))
+            for record in await asyncio.to_thread(list, closed):
+                journal.close(record)
 
     async def _booked(self, ids: Sequence[str]) -> dict[str, UsageRecord]:
         """What the ledger has of exchanges that the journal shows open, but without the forgotten.
@@ -201,6 +220,8 @@ class Recorder:
         assert self._start_seq is not None, "recover first: it finds the place to go on from"
         self._running = True
         try:
+            if not self.recovered.is_set():
+                await self.recover()
             while True:
                 while await self._book_next():
                     self._progress.set()
@@ -249,14 +270,8 @@ class Recorder:
 
     def _unbooked(self, upto_seq: int) -> list[Recent]:
         """In a thread, under the lock."""
-        reader = JournalReader(self._journal.directory, self._booked_seq)
-        try:
-            found: list[Recent] = []
-            while closes := reader.closes(self._batch_max, upto_seq):
-                found += [Recent.of(record) for _, record in closes]
-            return found
-        finally:
-            reader.close()
+        closed = closed_between(self._journal.directory, self._booked_seq, upto_seq)
+        return [Recent.of(record) for record in closed]
 
     async def _rest(self) -> None:
         """Waits until there may be something to book.
@@ -382,19 +397,3 @@ class Recorder:
         if self._reader is not None:
             self._reader.close()
             self._reader = None
-
-
-def _tell_skipped(directory: Path, found: Recovered) -> None:
-    if found.skipped_bytes:
-        _LOG.error(
-            "%d damaged bytes in %s were passed over; the first at %s",
-            found.skipped_bytes,
-            directory,
-            found.skipped[0] if found.skipped else "?",
-        )
-    if found.unopened:
-        _LOG.error(
-            "%d exchanges in %s cannot be charged: their openings are damaged",
-            found.unopened,
-            directory,
-        )

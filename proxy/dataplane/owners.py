@@ -34,10 +34,18 @@ class Owners:
         """These objects were made. An id keeps its first owner: vendors make each once."""
         owner = _owner(team, key_id)
         for id in ids:
-            if self._owners.setdefault((upstream, id), owner) != owner and self._repeated:
-                self._owners[upstream, id] = _EVERYBODY
-            if len(self._owners) > self._most:
-                self._owners.popitem(last=False)
+            self._learn(upstream, owner, id)
+
+    def _learn(self, upstream: str, owner: str, id: str) -> None:
+        if self._owners.setdefault((upstream, id), owner) != owner and self._repeated:
+            self._owners[upstream, id] = _EVERYBODY
+        if len(self._owners) > self._most:
+            self._owners.popitem(last=False)
+
+    def learn_all(self, others: Owners) -> None:
+        """All that the others know, which came later."""
+        for (upstream, id), owner in others._owners.items():
+            self._learn(upstream, owner, id)
 
     def owns(self, upstream: str, team: str | None, key_id: str, id: str) -> bool:
         """Whether this caller, or another of its team, made the object."""

@@ -228,6 +228,17 @@ async def connect(
     return ledger
 
 
+async def connect_later(url: str, data_dir: Path, key_file: Path, *, fail: FaultPoint) -> Ledger:
+    """The ledger for writing, which other processes share and which is away now.
+
+    It is opened when it is first used. Until that works, all its methods raise LedgerUnavailable.
+    Raises LedgerError where the key is not there.
+    """
+    opening = backend_of(url, "connect").connect
+    ledger: Ledger = await opening(url, data_dir, key_file, fail=fail, later=True)
+    return ledger
+
+
 def connect_reader(url: str, data_dir: Path) -> Reader:
     """A reader of the ledger, which need not be there yet. Raises LedgerError for a wrong URL."""
     reader: Reader = backend_of(url, "connect_reader").connect_reader(url, data_dir)

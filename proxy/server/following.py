@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from time import monotonic
 from typing import Final
 
@@ -41,13 +41,25 @@ class Following:
         self._tenancy = tenancy
         self._now_s = now_s
         self._told = False  # that nothing is heard
-        self._closed = False  # keys made at run time are not served any more
+        self._closed: KeyRing | None = None  # what is served once keys made at run time are not
+        self._missing: Callable[[], Awaitable[None]] | None = None
         services.heard(now_s())
+
+    def begin_late(self, silent_s: float, missing: Callable[[], Awaitable[None]]) -> None:
+        """The ledger was away at the start, and last heard so long ago.
+
+        `missing` makes up for what the start has missed, before the first news. It is called until
+        it raises neither LedgerError nor LedgerUnavailable.
+        """
+        self._missing = missing
+        self._services.heard(self._now_s() - silent_s)
+        self._missed(LedgerUnavailable("it is away since before this start"))
 
     async def run(self) -> None:
         """Until cancelled. Raises NameTaken: the process must not go on under its name."""
         while True:
             try:
+                await self._make_up()
                 if await self._sharing.look() != self._tenancy.known:
                     await self._tenancy.hear()
             except NameTaken:
@@ -57,14 +69,20 @@ class Following:
                 await asyncio.sleep(AGAIN_S)
             else:
                 self._heard()
+                await self._tenancy.note_heard()
+
+    async def _make_up(self) -> None:
+        if self._missing is not None:
+            await self._missing()
+            self._missing = None
 
     def _heard(self) -> None:
         services = self._services
         if self._told:
             LOG.warning("what other processes write is heard again")
-        if self._closed:
+        if self._closed is not None:
             services.admit(services.directory, KeyRing(services.directory))
-        self._told = self._closed = False
+        self._told, self._closed = False, None
         services.heard(self._now_s())
 
     def _missed(self, error: Exception) -> None:
@@ -78,9 +96,10 @@ class Following:
                 error,
             )
         most_s = self._gateway.snapshot.settings.admin.stale_max_s
-        if most_s is not None and silent_s >= most_s and not self._closed:
-            self._closed = True
-            services.admit(services.directory, KeyRing(of_the_config(services.directory)))
+        # A reload meanwhile makes another ring, with all keys.
+        if most_s is not None and silent_s >= most_s and services.keys is not self._closed:
+            self._closed = KeyRing(of_the_config(services.directory))
+            services.admit(services.directory, self._closed)
             LOG.error("keys made at run time are refused: nothing was heard for %.0f s", silent_s)
 
 

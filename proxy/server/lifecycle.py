@@ -37,6 +37,7 @@ from proxy.server.config_history import begin_history
 from proxy.server.crew import Member
 from proxy.server.failpoints import Failpoints
 from proxy.server.following import Following
+from proxy.server.late_ledger import LateLedger
 from proxy.server.listening import Addresses, Front, acceptor_of, open_data, open_side
 from proxy.server.notices import NoticeWatch
 from proxy.server.past_use import keep_counted
@@ -138,7 +139,7 @@ class Server:
         stop = Stop()
         tasks = Tasks(failed=stop.ask)
         async with contextlib.AsyncExitStack() as close:
-            services = await opened(
+            services, book = await opened(
                 snapshot,
                 close,
                 fail=fail,
@@ -151,9 +152,10 @@ class Server:
             tasks.spawn(services.recorder.run(), "recorder")
             tasks.spawn(services.counter.run(), "counter")
             kept = () if member is None else member.names
-            await count_what_was_used(services, snapshot, tasks, kept)
+            await count_what_was_used(services, snapshot, tasks, kept, is_there=book.is_there)
             settings = snapshot.settings
-            await check_newest(services.reader, settings.data_dir / settings.ledger.key_file)
+            if book.is_there:
+                await check_newest(services.reader, settings.data_dir / settings.ledger.key_file)
             describe(services, snapshot.settings)
             tell_faults(services.directory)
             readiness = Readiness(services.journal)
@@ -163,7 +165,7 @@ class Server:
             acceptor = acceptor_of(snapshot.settings, listener, close)
             history = await begin_history(loaded, services)
             turn = asyncio.Lock()
-            tenancy = Tenancy(services, gateway, turn)
+            tenancy = Tenancy(services, gateway, turn, book.kept)
             reloads = Reloads(reload, loaded, services, gateway, acceptor, turn, history)
             metrics, metrics_address, admin = await open_side(
                 gateway,
@@ -177,6 +179,9 @@ class Server:
             )
             if services.sharing is not None:
                 following = Following(services.sharing, services, gateway, tenancy)
+                if book.silent_s is not None:
+                    late = LateLedger(services, lambda: gateway.snapshot, tenancy)
+                    following.begin_late(book.silent_s, late.catch_up)
                 tasks.spawn(following.run(), "following of other processes")
             tasks.spawn(keep_counted(services, lambda: gateway.snapshot), "counts")
             tasks.spawn(_watch(services, listener, readiness, clock), "watch")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Coroutine, Sequence
 
 from proxy.accounting.adoption import adopt_others
 from proxy.core.dialects.registry import DIALECTS, PASSTHROUGH
@@ -47,15 +47,7 @@ async def book_what_was_left(
 
     A slow ledger keeps nobody from serving.
     """
-    adoption = adopt_others(
-        snapshot.settings.data_dir / "journal",
-        options,
-        services.ledger,
-        services.metrics,
-        snapshot.prices,
-        timeout_s=ADOPT_S,
-        kept=kept,
-    )
+    adoption = left_by_others(services, snapshot, options, kept)
     adopted = tasks.spawn(adoption, "adoption")
     booked = await services.recorder.drain(BOOK_AT_START_S)
     await asyncio.wait({adopted}, timeout=BOOK_AT_START_S)
@@ -64,6 +56,21 @@ async def book_what_was_left(
             "the ledger is slow: limits will count the earlier requests that it has not booked yet"
             " from the next start on"
         )
+
+
+def left_by_others(
+    services: Services, snapshot: Snapshot, options: JournalOptions, kept: Collection[str]
+) -> Coroutine[None, None, int]:
+    """The taking over of journals of dead processes, to be run."""
+    return adopt_others(
+        snapshot.settings.data_dir / "journal",
+        options,
+        services.ledger,
+        services.metrics,
+        snapshot.prices,
+        timeout_s=ADOPT_S,
+        kept=kept,
+    )
 
 
 async def count_limits(
@@ -106,6 +113,7 @@ async def settle_what_was_held(services: Services, started_ms: int) -> None:
     start. A request without one was never sent.
     """
     held: list[str] | None = None
+    await services.recorder.recovered.wait()  # what was sent has its close, or gets none
     upto_seq, writer = services.journal.position, services.journal.writer
     while held is None or held:
         try:

@@ -17,6 +17,7 @@ import time
 from collections.abc import Awaitable, Callable, Collection
 from importlib import import_module
 from pathlib import Path
+from typing import cast
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -41,18 +42,21 @@ from proxy.dataplane.services import Services
 from proxy.dataplane.snapshot import Snapshot
 from proxy.dataplane.upstream.pools import Pools
 from proxy.journal import Journal, JournalOptions, JournalUnavailable
-from proxy.ledger import LedgerError, LedgerUnavailable, connect, connect_reader
+from proxy.ledger import LedgerError, LedgerUnavailable, connect_reader
 from proxy.ledger.sharing import connect_sharing
 from proxy.metrics.book_head import BookHead
 from proxy.metrics.collector import Metrics
 from proxy.metrics.spend import Spend
-from proxy.quota import QuotaError, SharedOptions
+from proxy.quota import Quota, QuotaError, SharedOptions
 from proxy.quota import connect as connect_quota
+from proxy.quota.uncounted import UncountedQuota
 from proxy.quota.watch import show_limits
+from proxy.server.opened_book import OpenedBook, open_book
 from proxy.server.past_use import (
     book_what_was_left,
     count_limits,
     know_kept_answers,
+    left_by_others,
     owners,
     served_models,
     settle_what_was_held,
@@ -81,7 +85,7 @@ async def opened(
     fail: FaultPoint,
     vocabularies: Vocabularies,
     clock: SteadyClock,
-) -> Services:
+) -> tuple[Services, OpenedBook]:
     """All shared parts, as `assemble` makes them. Raises StartError."""
     try:
         return await assemble(snapshot, close, fail=fail, vocabularies=vocabularies, clock=clock)
@@ -95,14 +99,25 @@ async def opened(
 
 
 async def count_what_was_used(
-    services: Services, snapshot: Snapshot, tasks: Tasks, kept: Collection[str] = ()
+    services: Services,
+    snapshot: Snapshot,
+    tasks: Tasks,
+    kept: Collection[str] = (),
+    *,
+    is_there: bool = True,
 ) -> None:
     """Books earlier requests, then counts the limits. Raises StartError.
 
-    `kept`: journals of processes that book their own.
+    `kept`: journals of processes that book their own. Not `is_there`: the ledger is away, and
+    `LateLedger` counts when it is back.
     """
     started_ms = services.now_ms()
     options = journal_options(snapshot.settings)
+    if not is_there:
+        others = left_by_others(services, snapshot, options, kept)
+        tasks.spawn(others, "adoption")
+        tasks.spawn(settle_what_was_held(services, started_ms), "holds")
+        return
     await book_what_was_left(services, snapshot, options, tasks, kept)
     try:
         await count_limits(services, snapshot)
@@ -121,15 +136,14 @@ async def assemble(
     fail: FaultPoint,
     vocabularies: Vocabularies,
     clock: SteadyClock,
-) -> Services:
-    """All shared parts; each that must be closed is pushed on `close`.
+) -> tuple[Services, OpenedBook]:
+    """All shared parts, and the book; each that must be closed is pushed on `close`.
 
     Raises the errors of ledger, journal and quota when they cannot be opened.
     """
     settings = snapshot.settings
     key_file = settings.data_dir / settings.ledger.key_file
-    ledger = await connect(settings.ledger.url, settings.data_dir, key_file, fail=fail)
-    close.push_async_callback(ledger.aclose)
+    book = await open_book(settings, close, fail)
     metrics = Metrics(settings.metrics, __version__)
     sharing = connect_sharing(settings.ledger.url)
     root, name = settings.data_dir / "journal", instance_of(settings, sharing is not None)
@@ -137,11 +151,15 @@ async def assemble(
     close.push_async_callback(journal.aclose)
     if sharing is not None:
         close.push_async_callback(sharing.aclose)
-        await sharing.arrive(journal.writer, identity(settings.data_dir, journal.writer))
-    end_users = EndUsers(settings.privacy.end_user, key_file.read_bytes(), await ledger.salts())
-    recorder = Recorder(journal, ledger, metrics, end_users, snapshot.prices, fail=fail)
+        if book.is_there:
+            await sharing.arrive(journal.writer, identity(settings.data_dir, journal.writer))
+    end_users = EndUsers(settings.privacy.end_user, key_file.read_bytes(), book.salts)
+    recorder = Recorder(journal, book.ledger, metrics, end_users, snapshot.prices, fail=fail)
     recorder.price_terms(snapshot.prices.version, snapshot.prices.terms())
-    await recorder.recover()
+    if book.is_there:
+        await recorder.recover()
+    else:
+        recorder.begin()
     counter = TokenCounter(vocabularies, Calibration(settings.data_dir / CALIBRATION_FILE))
     close.push_async_callback(counter.aclose)
     pools = Pools()
@@ -156,14 +174,16 @@ async def assemble(
         options=shared_options(settings, journal.writer),
     )
     close.push_async_callback(quota.aclose)
+    if not book.is_there:
+        quota = uncounted(quota, settings)
     services = Services(
-        ledger=ledger,
+        ledger=book.ledger,
         reader=connect_reader(settings.ledger.url, settings.data_dir),
         journal=journal,
         recorder=recorder,
         counter=counter,
         quota=quota,
-        directory=Directory(settings, await ledger.tenants()),
+        directory=Directory(settings, book.rows),
         pools=pools,
         served=ServedModels(snapshot.prices),
         metrics=metrics,
@@ -175,7 +195,7 @@ async def assemble(
         sync_always=settings.journal.sync == "always",
     )
     close.callback(services.large_bodies.close)
-    return services
+    return services, book
 
 
 def pages_of(settings: Settings) -> Callable[[Services, OwnUsage], Pages] | None:
@@ -203,11 +223,23 @@ def shared_options(settings: Settings, writer: str) -> SharedOptions:
     return SharedOptions(
         instance=identity(settings.data_dir, writer),
         timeout_s=quota.timeout_s,
-        counted=frozenset(
-            mode for mode in Enforce if getattr(quota.on_outage, mode.value) == "count"
-        ),
+        counted=_counted(settings),
         outage_max_s=quota.outage_max_s,
     )
+
+
+def uncounted(quota: Quota, settings: Settings) -> Quota:
+    """The quota of a process that started while the ledger was away."""
+    given = settings.quota
+    options = SharedOptions(counted=_counted(settings), outage_max_s=given.outage_max_s)
+    # What it does not say itself is the store's.
+    return cast(Quota, UncountedQuota(quota, options, is_shared=given.url != "memory:"))
+
+
+def _counted(settings: Settings) -> frozenset[Enforce]:
+    """The modes of limits under which requests pass without a count."""
+    asked = settings.quota.on_outage
+    return frozenset(mode for mode in Enforce if getattr(asked, mode.value) == "count")
 
 
 def instance_of(settings: Settings, is_shared: bool) -> str | None:

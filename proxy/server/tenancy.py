@@ -23,6 +23,7 @@ from proxy.dataplane.snapshot import Snapshot
 from proxy.ledger import LedgerOutdated, LedgerUnavailable
 from proxy.ledger.sharing import HeardOf
 from proxy.quota.rebuild import count_ended, restore
+from proxy.server.known_keys import KeptKeys
 from proxy.tenants.directory import Directory
 from proxy.tenants.orders import cutting
 from proxy.tenants.ring import KeyRing
@@ -45,12 +46,18 @@ class _NewTenants(msgspec.Struct, frozen=True):
 
 
 class Tenancy:
-    """Keys and teams as an administrator changes them. `turn` is shared with the reloads."""
+    """Keys and teams as an administrator changes them. `turn` is shared with the reloads.
 
-    def __init__(self, services: Services, gateway: Gateway, turn: asyncio.Lock) -> None:
+    `kept`: the file of what is known, where processes share the ledger.
+    """
+
+    def __init__(
+        self, services: Services, gateway: Gateway, turn: asyncio.Lock, kept: KeptKeys | None = None
+    ) -> None:
         self._services = services
         self._gateway = gateway
         self._turn = turn
+        self._kept = kept
         self._known = HeardOf()  # what others wrote, and this process knows
 
     @property
@@ -78,7 +85,9 @@ class Tenancy:
                 except LedgerOutdated:
                     await self._hear()
                     continue
-                return Carried(new.what, self._services.stop_running(new.keys) if cut else 0)
+                ended = self._services.stop_running(new.keys) if cut else 0
+                await self._keep()  # before it is answered
+                return Carried(new.what, ended)
         raise LedgerUnavailable("other processes change keys and teams all the time: try again")
 
     async def hear(self) -> None:
@@ -106,7 +115,33 @@ class Tenancy:
                 LOG.info("%d running requests were ended by the order of another process", ended)
         for credit in news.credits:
             services.quota.grant(credit, services.now_ms())
-        self._known = news.known
+        before, self._known = self._known.tenants, news.known
+        if news.known.tenants < before:
+            LOG.error(
+                "the ledger has keys and teams of an earlier state (version %d, known %d): this"
+                " process goes on with what it knows. Was the ledger restored from a backup? Order"
+                " anew what is missing, and restart the processes",
+                news.known.tenants,
+                before,
+            )
+        if news.known.tenants != before:
+            await self._keep()
+
+    async def note_heard(self) -> None:
+        """All that others have written is in effect."""
+        if self._kept is not None:
+            services = self._services
+            await self._kept.heard(services.directory, self._known.tenants, services.now_ms())
+
+    async def _keep(self) -> None:
+        if self._kept is not None:
+            services = self._services
+            await self._kept.write(services.directory, self._known.tenants, services.now_ms())
+
+    async def alone(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Do the work while nothing changes what is in effect."""
+        async with self._turn:
+            await work()
 
     @property
     def _counts_alone(self) -> bool:

@@ -81,3 +81,14 @@ def test_a_forgotten_user_gets_another_hash_and_its_old_salt_is_not_stored() -> 
     users.store_again("ann")
     users.store_again("nobody")
     assert users.new_salts() == [(users.lookup("ann"), users.salt("ann"))]
+
+
+def test_nobody_is_stored_while_the_salts_cannot_be_read() -> None:
+    """Another salt would make another user of one that the ledger knows."""
+    before = EndUsers("hash", b"k", {})
+    ann = before.hash("ann")
+    users = EndUsers("hash", b"k", None)
+    assert users.hash("ann") is None and users.new_salts() == []
+    users.know(dict(before.new_salts()))
+    assert users.hash("ann") == ann
+    assert EndUsers("plain", b"k", None).hash("ann") == "ann"

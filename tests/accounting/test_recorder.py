@@ -107,9 +107,10 @@ async def living(
     booking: bool = True,
     options: JournalOptions = OPTIONS,
     price_terms: tuple[str, bytes] | None = None,
+    late: bool = False,
 ) -> AsyncIterator[Life]:
     """All parts running; with `booking` False the recorder does not run, as if the process died
-    before it could."""
+    before it could. `late`: nor is anything recovered, as if the ledger were away."""
     fail = Failpoints(failpoints)
     ledger = await connect(URL, directory, fail=fail)
     assert isinstance(ledger, SqliteLedger)
@@ -127,10 +128,13 @@ async def living(
     )
     if price_terms is not None:
         recorder.price_terms(*price_terms)
-    await recorder.recover()
+    if late:
+        recorder.begin()
+    else:
+        await recorder.recover()
     tasks = [
         asyncio.create_task(journal.run()),
-        *([asyncio.create_task(recorder.run())] if booking else []),
+        *([asyncio.create_task(recorder.run())] if booking and not late else []),
     ]
     try:
         yield Life(directory, journal, ledger, recorder, metrics, end_users)

@@ -36,3 +36,12 @@ def test_an_id_that_a_vendor_gives_again_is_everybodys_where_that_can_be() -> No
         assert owners.owns("v", team, "k", "msg_0")
         assert not owners.anothers("v", team, "k", "msg_0")
     assert owners.anothers("v", "b", "k", "msg_1")
+
+
+def test_what_was_learned_meanwhile_comes_behind_what_the_book_says() -> None:
+    book, meanwhile = Owners(), Owners()
+    book.learn("mock", "research", "alice", ["file-1"])
+    meanwhile.learn("mock", None, "bob", ["file-1", "file-2"])
+    book.learn_all(meanwhile)
+    assert book.owns("mock", "research", "carol", "file-1")
+    assert book.owns("mock", None, "bob", "file-2")

@@ -45,7 +45,7 @@ async def test_a_start_that_fails_half_way_leaves_the_directory_to_the_next(
                 made, close, fail=no_fault, vocabularies=vocabularies(), clock=SteadyClock()
             )
     async with contextlib.AsyncExitStack() as close:
-        services = await assemble(
+        services, _ = await assemble(
             made, close, fail=no_fault, vocabularies=vocabularies(), clock=SteadyClock()
         )
         assert services.journal.writer == "w0"
@@ -58,7 +58,7 @@ async def test_time_of_day_does_not_run_back(
     made.settings.data_dir.mkdir()
     clock = SteadyClock()
     async with contextlib.AsyncExitStack() as close:
-        services = await assemble(
+        services, _ = await assemble(
             made, close, fail=no_fault, vocabularies=vocabularies(), clock=clock
         )
         shown = [1_800_000_000_000, 1_799_999_000_000, 1_800_000_000_500, 1_700_000_000_000]

@@ -31,7 +31,7 @@ from proxy.ledger.postgresql.schema import weakness as weakness
 from proxy.ledger.postgresql.sharing import connect_sharing as connect_sharing
 from proxy.ledger.postgresql.take_over import take_over as take_over
 from proxy.ledger.postgresql.worker import Worker
-from proxy.ledger.sealing_key import sealing_key
+from proxy.ledger.sealing_key import read_key, sealing_key
 
 _T = TypeVar("_T")
 _ORDERS: Final = f"SELECT pg_advisory_xact_lock({LOCKS}, {ADMINISTERING})"
@@ -42,10 +42,13 @@ class PostgresLedger:
 
     batch_max: Final = BATCH_MAX
 
-    def __init__(self, line: Line, book: PostgresBooker, worker: Worker) -> None:
+    def __init__(
+        self, line: Line, book: PostgresBooker, worker: Worker, begin: Callable[[], None] | None
+    ) -> None:
         self._line = line
         self._book = book
         self._worker = worker
+        self._begin = begin  # what is still to be done before all else; None: it is done
 
     async def book(self, batch: Batch) -> Booked:
         """See `Ledger.book`."""
@@ -153,41 +156,59 @@ class PostgresLedger:
         `patient`: it may take as long as it does
         """
         try:
-            return await self._worker.done(work, patient=patient)
+            return await self._worker.done(lambda: self._begun(work), patient=patient)
         except LedgerError as error:
             raise LedgerUnavailable(str(error)) from error
 
+    def _begun(self, work: Callable[[], _T]) -> _T:
+        """On the worker's thread: the work, behind the beginning that a start may have missed."""
+        if self._begin is not None:
+            self._begin()
+            self._begin = None
+        return work()
+
 
 async def connect(
-    url: str, data_dir: Path, key_file: Path | None = None, *, fail: FaultPoint = no_fault
+    url: str,
+    data_dir: Path,
+    key_file: Path | None = None,
+    *,
+    fail: FaultPoint = no_fault,
+    later: bool = False,
 ) -> Ledger:
     """Open the ledger for writing: schema, months, key. `data_dir` is where the key is by default.
 
-    Raises LedgerError with the reason and the remedy, LedgerUnavailable where waiting may help.
+    `later`: not before it is first used, with a key that is there. Raises LedgerError with the
+    reason and the remedy, LedgerUnavailable where waiting may help.
     """
     line = Line(url)
     worker = Worker(line.cut)
+    path = key_file or data_dir / "ledger.key"
 
-    def opened() -> PostgresBooker:
-        is_sealed = line.ask(
-            lambda connection: connection.execute("SELECT 1 FROM heads LIMIT 1").fetchone()
-        )
-        path = key_file or data_dir / "ledger.key"
-        try:
-            key = sealing_key(path, lambda: is_sealed is not None)
-        except OSError as error:
-            raise LedgerError(f"cannot make the ledger's key {path}: {error.strerror}") from error
+    def begin(key: bytes) -> None:
         line.transaction(
             lambda connection: credits.begin_chain(connection, key, _wall_clock_ms()),
             begin=_ORDERS,
         )
-        return PostgresBooker(line, key, _wall_clock_ms, fail)
+
+    def opened() -> bytes:
+        is_sealed = line.ask(
+            lambda connection: connection.execute("SELECT 1 FROM heads LIMIT 1").fetchone()
+        )
+        try:
+            key = sealing_key(path, lambda: is_sealed is not None)
+        except OSError as error:
+            raise LedgerError(f"cannot make the ledger's key {path}: {error.strerror}") from error
+        begin(key)
+        return key
 
     try:
-        return PostgresLedger(line, await worker.done(opened), worker)
+        key = read_key(path) if later else await worker.done(opened)
     except BaseException:
         await worker.close(line.close)
         raise
+    book = PostgresBooker(line, key, _wall_clock_ms, fail)
+    return PostgresLedger(line, book, worker, (lambda: begin(key)) if later else None)
 
 
 def connect_reader(url: str, data_dir: Path) -> PostgresReader:
