@@ -37,6 +37,7 @@ _PLACES = {
     "id": "A record's id, which is the `x-tollkeeper-id` of its answer.",
     "limit": "A limit's id, as the list of limits shows it.",
     "version": "A `price_version` that records name.",
+    "number": "A closed statement's number, as the list of statements shows it.",
 }
 
 

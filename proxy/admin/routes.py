@@ -14,6 +14,7 @@ from proxy.admin.openapi import with_document
 from proxy.admin.prices import price_routes, rerate_route
 from proxy.admin.process import process_route
 from proxy.admin.reload import Reloading, reload_route
+from proxy.admin.statements import statement_routes
 from proxy.admin.tenants import Changing, audit_route, tenant_routes, verify_route
 from proxy.admin.verifying import verify_book_routes
 from proxy.dataplane.services import Services
@@ -50,6 +51,7 @@ def admin_routes(
             *verify_book_routes(services, key_file),
             erase_route(services),
             *month_routes(services, snapshot, key_file),
+            *statement_routes(services, snapshot, key_file),
             *price_routes(services, snapshot),
             reload_route(reload),
         )

@@ -20,6 +20,7 @@ def done(
     path: str,
     type: type[_Answer],
     directly: Callable[[Ledger, Settings], Awaitable[_Answer]],
+    body: object = None,
 ) -> _Answer:
     """What the running process answers to a POST; without one, what `directly` does here.
 
@@ -32,7 +33,7 @@ def done(
         if process is None:
             with common.told():
                 return asyncio.run(_on_own(settings, directly))
-    return admin_client.ask(process, "POST", path, type=type)
+    return admin_client.ask(process, "POST", path, body, type=type)
 
 
 @asynccontextmanager

@@ -18,6 +18,7 @@ from proxy.core.limits.credit import Credit
 from proxy.core.records.anchors import Anchor
 from proxy.core.records.canonical import COLUMNS
 from proxy.core.records.checkpoints import RecordProof
+from proxy.core.statements.closing import ClosedStatement, Closing
 from proxy.journal import JournalFigures
 from proxy.ledger.reading import (
     ALL_SUMS,
@@ -33,12 +34,14 @@ from proxy.ledger.reading import (
 from proxy.ledger.verification import VerifyStep
 
 if TYPE_CHECKING:
-    from proxy.admin import books, limits, months, prices, verifying
+    from proxy.admin import books, limits, months, prices, statements, verifying
 else:
     books, limits, prices = map(
         later, ("proxy.admin.books", "proxy.admin.limits", "proxy.admin.prices")
     )
-    months, verifying = map(later, ("proxy.admin.months", "proxy.admin.verifying"))
+    months, statements, verifying = map(
+        later, ("proxy.admin.months", "proxy.admin.statements", "proxy.admin.verifying")
+    )
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -174,6 +177,19 @@ class RemoteReader:
         """See `BookReader.anchor`."""
         found: Anchor = self._ask(verifying.ANCHOR_PATH, {}, Anchor)
         return found
+
+    def closings(self) -> list[Closing]:
+        """See `BookReader.closings`."""
+        found: statements.ClosedMonths = self._ask(
+            statements.STATEMENTS_PATH, {}, statements.ClosedMonths
+        )
+        return found.statements
+
+    def closed_statement(self, number: int) -> ClosedStatement | None:
+        """See `BookReader.closed_statement`."""
+        path = statements.STATEMENT_PATH.format(number=number)
+        found = admin_client.ask_known(self._process, path, type=statements.KeptStatement)
+        return None if found is None else found.closed()
 
     @cached_property
     def _state(self) -> books.LedgerState:

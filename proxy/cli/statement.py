@@ -2,17 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
 from proxy.accounting.export.usage import as_csv
+from proxy.accounting.statements.closing import CloseRefused, zone_of
 from proxy.accounting.statements.document import as_html, as_markdown
-from proxy.accounting.statements.statement import BY, read_statement
+from proxy.accounting.statements.kept import NoStatement, differences, thawed
+from proxy.accounting.statements.statement import BY, MonthStatement, read_statement
 from proxy.cli import common, time_range
+from proxy.cli.lazy import LazyGroup
+from proxy.core.statements.closing import ClosedStatement, Closing, Closings
+from proxy.core.statements.frozen import digest, public_pem
+
+DIFFERS = 3  # the exit code
 
 
-@click.group()
+@click.group(
+    cls=LazyGroup,
+    lazy={
+        "close": (
+            "proxy.cli.statement_close:close",
+            "Close a month: freeze its statement, sign it and keep it for good.",
+        ),
+        "verify": (
+            "proxy.cli.statement_verify:verify",
+            "Check a closed statement: its signature, its sums, and the ledger behind it.",
+        ),
+    },
+)
 def statement() -> None:
     """A month for those who pay."""
 
@@ -22,6 +42,9 @@ def statement() -> None:
 @common.data_dir_option
 @click.argument("month", metavar="YYYY-MM")
 @click.option("--team", help="Only what this team used.")
+@click.option(
+    "--zone", metavar="ZONE", help="Of the month's first midnight. Default: as configured."
+)
 @click.option(
     "--through",
     type=click.IntRange(min=0),
@@ -35,22 +58,33 @@ def statement() -> None:
     default="md",
     show_default=True,
 )
+@click.option(
+    "--save",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Of a closed month: write the signed file, its signature and the public key there.",
+)
 @common.json_option
 def show(
     config_path: Path | None,
     data_dir: Path | None,
     month: str,
     team: str | None,
+    zone: str | None,
     through: int | None,
     form: str,
+    save: Path | None,
     as_json: bool,
 ) -> None:
     """Show what each team owes for a month, and what the amounts stand on.
 
     Totals by key and model, labels, the share of requests whose tokens the vendor stated, price
-    versions, corrections, credits and refusals. csv has the totals alone. The head names the seq
-    and the hash up to which the ledger was read: --through with that seq gives the same amounts
-    again.
+    versions, corrections, credits and refusals. csv has the totals of the month alone.
+
+    A closed month is shown as it was closed, whatever was booked since, and is held against the
+    ledger: if that says something else now, the exit code is 3. Of an open month the head names the
+    seq and the hash up to which the ledger was read: --through with that seq gives the same amounts
+    again. The statement of the next month to be closed also has what came late for earlier ones.
 
     It reads each record of the month: about nine seconds for a million.
 
@@ -58,16 +92,91 @@ def show(
     Examples:
       tollkeeper statement show 2026-11
       tollkeeper statement show 2026-11 --team research --format html > november.html
+      tollkeeper statement show 2026-11 --save november
     """
     book = common.open_book(config_path, data_dir)
+    closings = common.ask(book.reader.closings)
+    closed = Closings(closings).of(month, team)
+    wrong: list[str] = []
+    if closed is None:
+        if save is not None:
+            raise common.Failed(f"{month} is not closed: `tollkeeper statement close` closes it.")
+        found = _open_month(book, closings, month, team, zone, through)
+    else:
+        if through not in (None, closed.through):
+            raise common.Failed(
+                f"{month} was closed at seq {closed.through}: leave --through out to see it."
+            )
+        if zone not in (None, closed.zone):
+            raise common.Failed(f"{month} was closed in {closed.zone}: leave --zone out to see it.")
+        kept, found = _closed_month(book, closed)
+        wrong = common.ask(lambda: differences(book.reader, found, closings))
+        if save is not None:
+            _save(save, kept)
+    _print(found, "json" if as_json else form)
+    for what in wrong:
+        click.echo(f"WARNING: not what the ledger says now: {what}", err=True)
+    if wrong:
+        raise click.exceptions.Exit(DIFFERS)
+    if not found.rows and not found.earlier:
+        click.echo(f"No records in {month}{'' if team is None else f' of team {team}'}.", err=True)
+
+
+def _open_month(
+    book: common.OpenLedger,
+    closings: Sequence[Closing],
+    month: str,
+    team: str | None,
+    named: str | None,
+    through: int | None,
+) -> MonthStatement:
+    """The statement of a month that is not closed."""
+    known = [one for one in closings if through is None or one.through <= through]
     try:
-        start, end = time_range.calendar_month(month, book.zone)
+        zone = zone_of(Closings(known), team, named, book.zone)
+    except CloseRefused as error:
+        raise common.Failed(f"{error}.") from error
+    try:
+        start, end = time_range.calendar_month(month, zone)
     except click.BadParameter as error:
         raise click.BadParameter(error.message, param_hint="YYYY-MM") from error
-    found = common.ask(
-        lambda: read_statement(book.reader, start, end, book.zone, team=team, through=through)
+    return common.ask(
+        lambda: read_statement(
+            book.reader, start, end, zone, team=team, through=through, closings=known
+        )
     )
-    if as_json or form == "json":
+
+
+def _closed_month(
+    book: common.OpenLedger, closing: Closing
+) -> tuple[ClosedStatement, MonthStatement]:
+    kept = common.ask(lambda: book.reader.closed_statement(closing.number))
+    if kept is None or digest(kept.document) != closing.digest:
+        raise common.Failed(
+            f"statement {closing.number} is not as it was closed: `tollkeeper ledger verify` says "
+            "more."
+        )
+    try:
+        return kept, thawed(kept.document)
+    except NoStatement as error:
+        raise common.Failed(f"statement {closing.number}: {error}.") from error
+
+
+def _save(directory: Path, kept: ClosedStatement) -> None:
+    closing = kept.closing
+    name = f"statement-{closing.number}-{closing.month}"
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        (directory / f"{name}.json").write_bytes(kept.document)
+        (directory / f"{name}.json.sig").write_bytes(kept.signature)
+        (directory / "public.pem").write_text(public_pem(kept.public_key), encoding="ascii")
+    except OSError as error:
+        raise common.Failed(f"cannot write to {directory}: {error.strerror}") from error
+    click.echo(f"Wrote {directory / name}.json, its .sig, and public.pem.", err=True)
+
+
+def _print(found: MonthStatement, form: str) -> None:
+    if form == "json":
         common.print_json(found)
     elif form == "csv":
         # Its totals are made of the groups.
@@ -76,5 +185,3 @@ def show(
         click.echo(as_csv(groups, BY), nl=False)
     else:
         click.echo(as_html(found) if form == "html" else as_markdown(found), nl=False)
-    if not found.rows:
-        click.echo(f"No records in {month}{'' if team is None else f' of team {team}'}.", err=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from datetime import datetime
 from typing import TypeVar
@@ -11,10 +10,8 @@ from zoneinfo import ZoneInfo
 import click
 
 from proxy.core import dates
-from proxy.core.dates import YEARS
 
 _Command = TypeVar("_Command", bound=Callable[..., object])
-_MONTH = re.compile(r"([0-9]{4})-(0[1-9]|1[0-2])")
 
 
 def options(command: _Command) -> _Command:
@@ -67,10 +64,7 @@ def moment(text: str, option: str, zone: ZoneInfo) -> datetime:
 
 def calendar_month(text: str, zone: ZoneInfo) -> tuple[datetime, datetime]:
     """From the first midnight of the month to the next month's."""
-    match = _MONTH.fullmatch(text)
-    if match is None or int(match[1]) not in YEARS:
-        raise click.BadParameter(f"{text!r} is no month: write 2026-11.", param_hint="--month")
-    year, number = int(match[1]), int(match[2])
-    return datetime(year, number, 1, tzinfo=zone), datetime(
-        year + number // 12, number % 12 + 1, 1, tzinfo=zone
-    )
+    try:
+        return dates.month(text, zone)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--month") from error

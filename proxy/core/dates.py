@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime, tzinfo
 
 # That a date may name: a zone's offset or a month more, and Python's calendar would end.
 YEARS = range(2, 9999)
+_MONTH = re.compile(r"([0-9]{4})-(0[1-9]|1[0-2])")
 
 
 def moment(text: str, zone: tzinfo) -> datetime:
@@ -24,9 +26,28 @@ def moment(text: str, zone: tzinfo) -> datetime:
     return read.replace(tzinfo=zone) if read.tzinfo is None else read.astimezone(zone)
 
 
+def month(text: str, zone: tzinfo) -> tuple[datetime, datetime]:
+    """From the first midnight of a month, written 2026-11, to the next month's.
+
+    Raises ValueError with a sentence that says what to write.
+    """
+    match = _MONTH.fullmatch(text)
+    if match is None or int(match[1]) not in YEARS:
+        raise ValueError(f"{text!r} is no month: write 2026-11.")
+    year, number = int(match[1]), int(match[2])
+    return datetime(year, number, 1, tzinfo=zone), datetime(
+        year + number // 12, number % 12 + 1, 1, tzinfo=zone
+    )
+
+
 def unix_ms(moment: datetime) -> int:
     """Unix milliseconds."""
     return int(moment.timestamp()) * 1000 + moment.microsecond // 1000
+
+
+def local(ms: int, zone: tzinfo) -> datetime:
+    """Unix milliseconds as a moment in the zone, to the second."""
+    return datetime.fromtimestamp(ms // 1000, zone)
 
 
 def range_ms(start: datetime | None, end: datetime | None) -> tuple[int | None, int | None]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 
+from proxy.core.ids import made_at_ms
 from proxy.journal.lock import is_locked
 from proxy.journal.reader import JournalReader
 from proxy.journal.recovery import FoundSegment, Scan, scan_directory
@@ -31,6 +32,8 @@ class JournalFigures(msgspec.Struct, frozen=True, kw_only=True):
     oldest_undone: str | None  # file name of the oldest segment that still matters
     oldest_undone_at_ms: int | None  # when it was last written
     skipped_bytes: int
+    # When the oldest of those began that the ledger does not have, in Unix milliseconds.
+    oldest_started_at_ms: int | None = None
 
 
 def all_figures(root: Path, booked: Mapping[str, int]) -> list[JournalFigures]:
@@ -58,6 +61,8 @@ def inspect(directory: Path, booked_seq: int) -> JournalFigures:
     """
     found = scan_directory(directory)
     undone = _oldest_undone(found, booked_seq)
+    unbooked, oldest_ms = _unbooked(directory, booked_seq, found.last_seq)
+    begun_ms = [*map(_made_at_ms, found.unresolved), *([] if oldest_ms is None else [oldest_ms])]
     return JournalFigures(
         writer=directory.name,
         in_use=is_locked(directory),
@@ -67,10 +72,11 @@ def inspect(directory: Path, booked_seq: int) -> JournalFigures:
         + sum(finished.size for finished in found.done),
         last_seq=found.last_seq,
         open_exchanges=len(found.unresolved),
-        unbooked_closes=_unbooked(directory, booked_seq, found.last_seq),
+        unbooked_closes=unbooked,
         oldest_undone=None if undone is None else undone.path.name,
         oldest_undone_at_ms=None if undone is None else int(undone.written_at_s * 1000),
         skipped_bytes=found.skipped_bytes,
+        oldest_started_at_ms=min(begun_ms, default=None),
     )
 
 
@@ -82,12 +88,23 @@ def _oldest_undone(found: Scan, booked_seq: int) -> FoundSegment | None:
     return None
 
 
-def _unbooked(directory: Path, booked_seq: int, last_seq: int) -> int:
+def _made_at_ms(id: str) -> int:
+    """When an open exchange began; 0 for an id that does not say."""
+    try:
+        return made_at_ms(id)
+    except ValueError:
+        return 0
+
+
+def _unbooked(directory: Path, booked_seq: int, last_seq: int) -> tuple[int, int | None]:
+    """How many closes are not booked, and when the oldest of them began."""
     reader = JournalReader(directory, booked_seq)
-    count = 0
+    count, oldest_ms = 0, None
     try:
         while batch := reader.closes(_BATCH, last_seq):
             count += len(batch)
+            begun_ms = min(record.started_at_ms for _, record in batch)
+            oldest_ms = begun_ms if oldest_ms is None else min(oldest_ms, begun_ms)
     finally:
         reader.close()
-    return count
+    return count, oldest_ms

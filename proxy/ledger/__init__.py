@@ -19,6 +19,7 @@ from proxy.core.fault_points import FaultPoint, no_fault
 from proxy.core.limits.credit import Credit
 from proxy.core.managed import Audit, Managed, TenantChange
 from proxy.core.notices.notice import Claim
+from proxy.core.statements.closing import ClosedStatement
 from proxy.core.usage import UsageRecord
 from proxy.ledger.reading import Reader as Reader
 from proxy.system.backends import backend, masked
@@ -41,7 +42,7 @@ class LedgerError(Exception):
 
 
 class LedgerOutdated(Exception):
-    """Another process has changed keys or teams since: hear of it, then order anew."""
+    """Another process has changed keys, teams or closed months since: look, then order anew."""
 
 
 class QuestionRefused(LedgerError):
@@ -156,6 +157,14 @@ class Ledger(Protocol):
 
         The key in the file signs them; it is made if absent. Raises LedgerUnavailable, and
         LedgerError where it cannot be done.
+        """
+        ...
+
+    async def close_month(self, closed: ClosedStatement, audit: Audit) -> None:
+        """Store a closed month with the audit of it, durably, both or none.
+
+        Raises LedgerOutdated, and stores nothing, where its number is not the next one, or the
+        month is closed already for that team. Raises LedgerUnavailable.
         """
         ...
 

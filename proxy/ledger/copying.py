@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from proxy.core.records.canonical import COLUMNS
-from proxy.ledger import LedgerError, audit_chain, database
+from proxy.ledger import LedgerError, audit_chain, closed, database
 from proxy.ledger.credit_chain import CREDIT_COLUMNS, LINK_COLUMNS
 from proxy.ledger.reading import UsageRow
 from proxy.system.backends import masked
@@ -40,6 +40,7 @@ DUMPED: Final[dict[str, tuple[str, ...]]] = {
         "public_key",
         "checkpoint",
     ),
+    "statements": closed.COLUMNS,
     "tenants": ("kind", "name", "version", "doc"),
     "audit": audit_chain.COLUMNS,
     "journal_positions": ("writer", "seq"),

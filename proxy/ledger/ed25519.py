@@ -20,9 +20,9 @@ class MonthSigner:
         self._key = key
         self.public_key: bytes = key.public_key().public_bytes_raw()
 
-    def sign(self, text: str) -> bytes:
+    def sign(self, text: str | bytes) -> bytes:
         """The signature of a text, 64 bytes."""
-        return self._key.sign(text.encode())
+        return self._key.sign(text.encode() if isinstance(text, str) else text)
 
 
 def new_pem() -> bytes:
@@ -34,10 +34,10 @@ def new_pem() -> bytes:
     )
 
 
-def is_signed(text: str, signature: bytes, public_key: bytes) -> bool:
+def is_signed(text: bytes, signature: bytes, public_key: bytes) -> bool:
     """Whether the signature is this key's."""
     try:
-        Ed25519PublicKey.from_public_bytes(public_key).verify(signature, text.encode())
+        Ed25519PublicKey.from_public_bytes(public_key).verify(signature, text)
     except (InvalidSignature, ValueError):
         return False
     return True

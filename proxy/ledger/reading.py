@@ -18,6 +18,7 @@ from proxy.core.managed import Audit, Managed
 from proxy.core.records.anchors import Anchor
 from proxy.core.records.canonical import COLUMNS, Value, record_from
 from proxy.core.records.checkpoints import RecordProof
+from proxy.core.statements.closing import ClosedStatement, Closing
 from proxy.core.usage import UsageRecord
 from proxy.ledger.kept_answers import KeptAnswer as KeptAnswer
 from proxy.ledger.listing import Listing as Listing
@@ -47,16 +48,8 @@ ALL_SUMS: Final = (
 )
 # What its `by` may name, beside `label:NAME` and `tag:NAME`.
 GROUPED_BY: Final = (
-    "team",
-    "key",
-    "model",
-    "upstream",
-    "end_user",
-    "day",
-    "hour",
-    "month",
-    "source",
-    "outcome",
+    *("team", "key", "model", "upstream", "end_user"),
+    *("day", "hour", "month", "source", "outcome"),
 )
 LABEL: Final = "label:"
 TAG: Final = "tag:"
@@ -270,6 +263,14 @@ class BookReader(Protocol):
 
         Raises LedgerError where the month is not sealed yet, or is not as it was sealed.
         """
+        ...
+
+    def closings(self) -> list[Closing]:
+        """The months that were closed, in the order of closing."""
+        ...
+
+    def closed_statement(self, number: int) -> ClosedStatement | None:
+        """The closed statement of that number; None: there is none."""
         ...
 
     def verify_step(self, part: str, place: str | None, key_file: Path | None) -> VerifyStep:

@@ -1,7 +1,7 @@
-"""The key that signs the trees of months: ed25519, in a PEM file beside the sealing key.
+"""The key that signs sealed months and statements: ed25519, a PEM file beside the sealing key.
 
-The public half may be told to everybody. With it anybody can check a month's root and the proofs
-under it, and nobody can make one.
+The public half may be told to everybody. With it anybody can check a month's root, the proofs under
+it and a statement, and nobody can make one.
 """
 
 from __future__ import annotations
@@ -41,9 +41,21 @@ def month_signer(path: Path, *, make: bool) -> MonthSigner | None:
     return signer
 
 
-def is_signed(text: str, signature: bytes, public_key: bytes) -> bool:
+def public_key_beside(key_file: Path | None) -> bytes | None:
+    """The public half of the key in the directory of `key_file`, the key that seals batches.
+
+    None where there is none, or where the library is missing. Raises LedgerError for a bad key.
+    """
+    if key_file is None or not can_sign():
+        return None
+    signer = month_signer(key_file.with_name(FILE), make=False)
+    return None if signer is None else signer.public_key
+
+
+def is_signed(text: str | bytes, signature: bytes, public_key: bytes) -> bool:
     """Whether the signature is this key's. Raises LedgerError without the library."""
-    return bool(_library().is_signed(text, signature, public_key))
+    said = text.encode() if isinstance(text, str) else text
+    return bool(_library().is_signed(said, signature, public_key))
 
 
 def can_sign() -> bool:
@@ -60,7 +72,7 @@ def _library() -> Any:
         return importlib.import_module("proxy.ledger.ed25519")
     except ImportError as error:
         raise LedgerError(
-            "months are signed with the library cryptography, which is not installed: "
+            "months and statements are signed with the library cryptography, which is missing: "
             "pip install 'tollkeeper[sign]', and restart the process if one runs"
         ) from error
 

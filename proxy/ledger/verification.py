@@ -18,7 +18,17 @@ from proxy.core.records.chain import FINDINGS_MAX, Flaw
 
 # What is checked. Two threads take the parts in this order, so that long ones begin first. Most of
 # the work is the database's own, which holds no lock of the interpreter.
-PARTS: Final = ("records", "months", "rollups", "wide", "indexes", "credits", "audit", "prices")
+PARTS: Final = (
+    "records",
+    "months",
+    "rollups",
+    "wide",
+    "indexes",
+    "credits",
+    "audit",
+    "prices",
+    "statements",
+)
 # What is asked for beside them: the end of the book in one step, and one anchor.
 NEWEST: Final = "newest"
 ANCHOR: Final = "anchor"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from proxy.core.ids import uuid7
 from proxy.journal import inspect
 from tests.journal.builders import driven, names, opened, record, running, turn
 
@@ -48,3 +49,19 @@ async def test_looking_keeps_no_process_from_its_directory(tmp_path: Path) -> No
     assert inspect(tmp_path / "w0", 0).last_seq == 0
     async with running(tmp_path) as journal:
         assert journal.writer == "w0"
+
+
+async def test_the_oldest_that_the_ledger_lacks_is_told_by_when_it_began(tmp_path: Path) -> None:
+    async with driven(tmp_path) as journal:
+        assert inspect(journal.directory, 0).oldest_started_at_ms is None
+        running_id = uuid7(5_000, bytes(10))
+        journal.open(opened(running_id))
+        assert inspect(journal.directory, 0).oldest_started_at_ms == 5_000
+        journal.open(opened("closed"))
+        journal.close(record("closed"))
+        begun_ms = record("closed").started_at_ms
+        assert inspect(journal.directory, 0).oldest_started_at_ms == min(5_000, begun_ms)
+        journal.close(record(running_id))
+        assert inspect(journal.directory, journal.position).oldest_started_at_ms is None
+        journal.open(opened("no time in it"))
+        assert inspect(journal.directory, journal.position).oldest_started_at_ms == 0

@@ -15,8 +15,10 @@ from hypothesis import strategies as st
 from proxy.core.records.chain import FINDINGS_MAX
 from proxy.ledger import Batch, LedgerError, LedgerUnavailable
 from proxy.ledger.sqlite.booking import Booker
+from proxy.ledger.sqlite.closings import add
 from proxy.ledger.verification import PARTS, VerifyStep, verify
-from tests.ledger.samples import KEY, START_MS, make_record, numbered, open_book
+from tests.ledger.contract.test_closings import closed
+from tests.ledger.samples import KEY, START_MS, deed, make_record, numbered, open_book
 from tests.ledger.whole_book import DAY_MS, forger_of, reader_of, seal_all, verified, whole_book
 from tests.support.effort import examples
 
@@ -34,6 +36,7 @@ NOT_HELD = {
     "audit": ("key_name",),
     "price_versions": ("stored_at_ms",),
     "months": ("until_ms", "sealed_at_ms"),
+    "statements": (),
 }
 
 
@@ -41,6 +44,11 @@ NOT_HELD = {
 def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = whole_book(tmp_path_factory.mktemp("sound"))
     assert len(seal_all(path)) == 2
+    key_file, connection = path.with_name("ledger.key"), sqlite3.connect(path, isolation_level=None)
+    first = closed(key_file)
+    for one in (first, closed(key_file, 2, first.closing.digest, "research")):
+        add(connection, KEY, one, deed("closed"))
+    connection.close()
     return path
 
 
@@ -57,7 +65,7 @@ def test_a_book_left_alone_is_sound_and_each_part_was_read(sound: Path) -> None:
     rows = {part.name: part.rows for part in found.parts}
     assert list(rows) == list(PARTS)
     assert rows == rows | {
-        "records": 33, "credits": 3, "audit": 3, "prices": 1, "rollups": 33, "months": 33, "indexes": 0
+        "records": 33, "credits": 3, "audit": 5, "statements": 2, "prices": 1, "rollups": 33, "months": 33, "indexes": 0
     }  # fmt: skip
     assert rows["wide"] > 30 and sum(moved) == sum(rows.values())
     seals = {part.name: part.seals for part in found.parts}
@@ -148,6 +156,8 @@ def test_one_flipped_bit_is_found(
         ("DELETE FROM records WHERE seq = 7", "records", "record seq 8 id"),
         ("DELETE FROM grants WHERE id = 'c1'", "credits", "changed"),
         ("DELETE FROM audit WHERE seq = 2", "audit", "entries between are missing"),
+        ("DELETE FROM statements WHERE seq = 1", "statements", "statement 0 are missing"),
+        ("UPDATE statements SET document = x'7b7d' WHERE seq = 2", "statements", "cannot be read"),
         ("UPDATE price_versions SET terms = x'00'", "prices", "its terms were changed"),
     ],
 )

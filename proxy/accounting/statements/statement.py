@@ -10,15 +10,21 @@ import msgspec
 
 from proxy.accounting.export.usage import with_totals
 from proxy.core import dates
+from proxy.core.calendar import Calendar, Per
 from proxy.core.limits.credit import Credit
+from proxy.core.records.anchors import Anchor
 from proxy.core.records.canonical import COLUMNS, Value
+from proxy.core.statements.closing import Closing, Closings
+from proxy.core.statements.tally import Tally
 from proxy.ledger import LedgerError
 from proxy.ledger.reading import BookReader, RefusalSum, Row, Stretch, UsageRow
 
 BY = ("team", "key", "model")
+LATE_BY = ("month", *BY)
 LABELS_MAX = 20  # different sets of labels that one team's records may show
 _CREDITS_PAGE = 500
 _PLACE = {name: place for place, name in enumerate(COLUMNS)}
+_TEAM, _STARTED, _SEQ = (_PLACE[name] for name in ("team", "started_at_ms", "seq"))
 
 
 class PriceUse(msgspec.Struct, frozen=True, gc=False):
@@ -33,9 +39,10 @@ class PriceUse(msgspec.Struct, frozen=True, gc=False):
 class Correction(msgspec.Struct, frozen=True, gc=False):
     """What the adjustments of one reason come to; their sums are in the totals already.
 
-    The sums are billionths of the currency; None: none of them changed it.
+    They count in `month`. The sums are billionths of the currency; None: none of them changed it.
     """
 
+    month: str
     reason: str | None
     currency: str | None
     records: int
@@ -43,27 +50,61 @@ class Correction(msgspec.Struct, frozen=True, gc=False):
     charge_nano: int | None
 
 
-class MonthStatement(msgspec.Struct, frozen=True):
+class Due(msgspec.Struct, frozen=True, gc=False):
+    """What a statement comes to in one currency, corrections of earlier months included.
+
+    The amounts are billionths; None: none is known.
+    """
+
+    currency: str | None
+    cost_nano: int | None
+    charge_nano: int | None
+
+
+class MonthStatement(msgspec.Struct, frozen=True, kw_only=True):
     """One month as the ledger stood when its last record was the one with seq `through`.
 
-    rows · as `usage --by team,key,model` gives them, totals last
+    rows · as `usage --by team,key,model` gives them, totals last: what started in the month
+    earlier · the same by month too: what was booked late for months that are closed
+    due · both together
     team · None: all    hash · of the record `through`, 64 hex digits; None for an empty ledger
     labels · by team, the sets of labels that its records have; at most LABELS_MAX a team
+    prices, corrections · of all that is counted here
     credits and refusals are those of the month, as they are known now
+    apart · teams that have a statement of their own for this month, with its number
+    open_earlier · months before this one that are not closed; their statements have what is late
+
+    Of a closed month, else None:
+
+    number · of the statement    previous · the digest of the statement before it
+    forced · what was open and was let pass    anchor · where the chains of the ledger ended
+    closed_at_ms, closed_by · when it was closed, in Unix milliseconds, and by whom
     """
 
     ledger: str
     month: str
     timezone: str
     team: str | None
+    from_ms: int
+    to_ms: int
     through: int
     hash: str | None
     rows: list[UsageRow]
+    earlier: list[UsageRow]
+    due: list[Due]
     labels: dict[str, list[dict[str, str]]]
     prices: list[PriceUse]
     corrections: list[Correction]
     credits: list[Credit]
     refusals: list[RefusalSum]
+    apart: dict[str, int] = {}
+    open_earlier: list[str] = []
+    number: int | None = None
+    previous: str | None = None
+    forced: list[str] = []
+    anchor: Anchor | None = None
+    closed_at_ms: int | None = None
+    closed_by: str | None = None
 
 
 def read_statement(
@@ -74,11 +115,13 @@ def read_statement(
     *,
     team: str | None = None,
     through: int | None = None,
+    closings: Sequence[Closing] = (),
 ) -> MonthStatement:
-    """The statement of the month [start, end).
+    """The statement of the month [start, end), without what one of `closings` counts already.
 
-    With the same `through`, its totals, prices and corrections are the same whenever it is read.
-    Raises LedgerError for a `through` behind the end of the ledger, and what the reader raises.
+    With the same `through` and `closings`, its totals, prices and corrections are the same whenever
+    it is read. Raises LedgerError for a `through` behind the end of the ledger, and what the reader
+    raises.
     """
     head = reader.head()
     last = head if through is None else through
@@ -86,19 +129,26 @@ def read_statement(
         raise LedgerError(f"the ledger {reader.name} ends at seq {head}, before {last}")
     from_ms, to_ms = dates.range_ms(start, end)
     assert from_ms is not None and to_ms is not None, "a month has both ends"
-    usage = reader.usage(BY, from_ms, to_ms, zone, team=team, through=last)
-    seen = _Seen(team)
-    for page in reader.pages(reader.narrowed(Stretch(through=last, from_ms=from_ms, to_ms=to_ms))):
-        seen.add(page.rows)
-    keys = {row["key"] for row in usage}
+    closed = Closings(closings)
+    seen = _Seen(team, from_ms, closed, zone)
+    for stretch in _stretches(closed.last_over(team), last, from_ms, to_ms):
+        for page in reader.pages(reader.narrowed(stretch)):
+            seen.add(page.rows)
+    rows, late = seen.month.rows(), [] if seen.open_earlier else seen.late.rows()
+    keys = {row["key"] for row in rows}
+    month = f"{start:%Y-%m}"
     return MonthStatement(
         ledger=reader.name,
-        month=f"{start:%Y-%m}",
+        month=month,
         timezone=zone.key,
         team=team,
+        from_ms=from_ms,
+        to_ms=to_ms,
         through=last,
         hash=_hash(reader, last),
-        rows=with_totals(usage, BY),
+        rows=with_totals(rows, BY),
+        earlier=with_totals(late, LATE_BY),
+        due=_due([*rows, *late]),
         labels=seen.labels,
         prices=seen.prices(),
         corrections=seen.corrections(),
@@ -108,31 +158,96 @@ def read_statement(
             if team is None or _concerns(credit, team, keys)
         ],
         refusals=[row for row in reader.refusals(from_ms, to_ms) if team in (None, row.team)],
+        apart={} if team else {str(c.team): c.number for c in closed.apart(month)},
+        open_earlier=sorted(seen.open_earlier),
     )
 
 
-class _Seen:
-    """What is counted record by record."""
+def _stretches(before: Closing | None, through: int, from_ms: int, to_ms: int) -> Iterator[Stretch]:
+    """Where the records are that a statement may count, each in one stretch.
 
-    def __init__(self, team: str | None) -> None:
+    `before` is the statement that reaches furthest in time. What is late for it was booked behind
+    its end.
+    """
+    if before is None or before.to_ms >= to_ms:
+        yield Stretch(through=through, from_ms=from_ms, to_ms=to_ms)
+        return
+    yield Stretch(through=through, from_ms=before.to_ms, to_ms=to_ms)
+    if before.through < through:
+        yield Stretch(after=before.through, through=through, to_ms=before.to_ms)
+
+
+def _due(rows: Sequence[UsageRow]) -> list[Due]:
+    found: dict[str | None, list[int | None]] = {}
+    for row in rows:
+        currency = row["currency"]
+        assert currency is None or isinstance(currency, str), "a code"
+        sums = found.setdefault(currency, [None, None])
+        for place, name in enumerate(("cost_nano", "charge_nano")):
+            if isinstance(value := row[name], int):
+                sums[place] = (sums[place] or 0) + value
+    return [
+        Due(currency, *found[currency])
+        for currency in sorted(found, key=lambda code: code or "")
+        if found[currency] != [None, None]
+    ]
+
+
+class _Seen:
+    """What is counted record by record: of the month, and late of months that are closed."""
+
+    def __init__(self, team: str | None, from_ms: int, closed: Closings, zone: ZoneInfo) -> None:
         self._team = team
+        self._from_ms = from_ms
+        self._closed = closed
+        calendar = Calendar(zone)
+
+        def month_of(at_ms: int) -> str:
+            start_ms = calendar.window(Per.MONTH, at_ms).start_ms
+            return f"{dates.local(start_ms, zone):%Y-%m}"
+
+        self._month_of = month_of
+        self._month = month_of(from_ms)
+        self.month = Tally(BY)
+        self.late = Tally(LATE_BY, month_of)
+        self.open_earlier: set[str] = set()
         self._prices: dict[tuple[Value, ...], int] = {}
-        self._corrections: dict[tuple[Value, Value], list[int | None]] = {}
+        self._corrections: dict[tuple[str, Value, Value], list[int | None]] = {}
         self._labels: dict[tuple[Value, Value], None] = {}
         self.labels: dict[str, list[dict[str, str]]] = {}
 
     def add(self, rows: Sequence[Row]) -> None:
         for row in rows:
-            if self._team not in (None, row[_PLACE["team"]]):
+            month = self._counted(row)
+            if month is None:
+                continue
+            if row[_PLACE["kind"]] == "adjustment":
+                self._correct(month, row)
+            if month != self._month:
                 continue
             if row[_PLACE["price_version"]] is not None:
                 name = tuple(
                     row[_PLACE[part]] for part in ("price_version", "price_model", "upstream")
                 )
                 self._prices[name] = self._prices.get(name, 0) + 1
-            if row[_PLACE["kind"]] == "adjustment":
-                self._correct(row)
             self._label(row[_PLACE["team"]], row[_PLACE["labels"]])
+
+    def _counted(self, row: Row) -> str | None:
+        """Sum the row up if this statement counts it, and say in which month; else None."""
+        team, started_ms, seq = row[_TEAM], row[_STARTED], row[_SEQ]
+        assert team is None or isinstance(team, str), "a name"
+        assert isinstance(started_ms, int) and isinstance(seq, int), "numbers"
+        if self._team not in (None, team) or self._closed.taken(team, started_ms, seq):
+            return None
+        if started_ms >= self._from_ms:
+            self.month.add(row)
+            return self._month
+        month = self._month_of(started_ms)
+        if not self._closed.is_late(team, started_ms):
+            self.open_earlier.add(month)
+            return None
+        self.late.add(row)
+        return month
 
     def prices(self) -> list[PriceUse]:
         """Sorted by model, upstream and version."""
@@ -143,22 +258,24 @@ class _Seen:
         return sorted(found, key=lambda one: (one.model or "", one.upstream, one.version))
 
     def corrections(self) -> list[Correction]:
-        """Sorted by reason and currency."""
+        """Sorted by month, reason and currency. Those of earlier months go with `late`."""
         found = [
             Correction(
+                month,
                 None if reason is None else str(reason),
                 None if currency is None else str(currency),
                 sums[0] or 0,
                 sums[1],
                 sums[2],
             )
-            for (reason, currency), sums in self._corrections.items()
+            for (month, reason, currency), sums in self._corrections.items()
+            if month == self._month or not self.open_earlier
         ]
-        return sorted(found, key=lambda one: (one.reason or "", one.currency or ""))
+        return sorted(found, key=lambda one: (one.month, one.reason or "", one.currency or ""))
 
-    def _correct(self, row: Row) -> None:
+    def _correct(self, month: str, row: Row) -> None:
         sums = self._corrections.setdefault(
-            (row[_PLACE["reason"]], row[_PLACE["currency"]]), [0, None, None]
+            (month, row[_PLACE["reason"]], row[_PLACE["currency"]]), [0, None, None]
         )
         for place, value in enumerate((1, row[_PLACE["cost_nano"]], row[_PLACE["charge_nano"]])):
             if isinstance(value, int):

@@ -17,9 +17,10 @@ from proxy.core.fault_points import FaultPoint, no_fault
 from proxy.core.limits.credit import Credit
 from proxy.core.managed import Audit, Managed, TenantChange
 from proxy.core.notices.notice import Claim
+from proxy.core.statements.closing import ClosedStatement
 from proxy.core.usage import UsageRecord
 from proxy.ledger import Batch, Booked, Ledger, LedgerError, LedgerUnavailable, SealedMonth
-from proxy.ledger.postgresql import credits, notices, tenants
+from proxy.ledger.postgresql import closings, credits, notices, tenants
 from proxy.ledger.postgresql.booking import BATCH_MAX, PostgresBooker
 from proxy.ledger.postgresql.connection import ADMINISTERING, LOCKS, Connection
 from proxy.ledger.postgresql.erasure import erase
@@ -77,7 +78,13 @@ class PostgresLedger:
 
     async def change(self, what: TenantChange, known: int | None = None) -> None:
         """See `Ledger.change`."""
-        await self._done(lambda: self._change(what, known))
+        key = self._book.key
+        await self._done(lambda: self._audited(lambda one: tenants.change(one, key, what, known)))
+
+    async def close_month(self, closed: ClosedStatement, audit: Audit) -> None:
+        """See `Ledger.close_month`."""
+        key = self._book.key
+        await self._done(lambda: self._audited(lambda one: closings.add(one, key, closed, audit)))
 
     async def tenants(self) -> list[Managed]:
         """See `Ledger.tenants`."""
@@ -119,15 +126,15 @@ class PostgresLedger:
         """End the connection, after what is already under way."""
         await self._worker.close(self._line.close)
 
-    def _change(self, what: TenantChange, known: int | None) -> None:
-        """On the worker's thread. A commit whose answer was lost is looked for in the audit."""
+    def _audited(self, order: Callable[[Connection], bytes | None]) -> None:
+        """On the worker's thread. A commit whose answer was lost is looked for in the audit.
+
+        `order` returns the hash of the last row of the audit that it wrote.
+        """
         hashes: list[bytes | None] = []
         try:
             self._line.transaction(
-                lambda connection: hashes.append(
-                    tenants.change(connection, self._book.key, what, known)
-                ),
-                begin=_ORDERS,
+                lambda connection: hashes.append(order(connection)), begin=_ORDERS
             )
         except CommitUnsure as error:
             last_hash = hashes[-1]

@@ -14,8 +14,9 @@ from proxy.core.managed import Audit, Managed
 from proxy.core.records.anchors import Anchor
 from proxy.core.records.canonical import COLUMNS
 from proxy.core.records.checkpoints import RecordProof
-from proxy.ledger import LedgerError, QuestionRefused, audit_chain, grouping
-from proxy.ledger.postgresql import pages, recent, usage
+from proxy.core.statements.closing import ClosedStatement, Closing
+from proxy.ledger import LedgerError, QuestionRefused, audit_chain, closed, grouping
+from proxy.ledger.postgresql import closings, pages, recent, usage
 from proxy.ledger.postgresql.address import name
 from proxy.ledger.postgresql.anchoring import take_anchor
 from proxy.ledger.postgresql.connection import Connection
@@ -43,6 +44,7 @@ from proxy.ledger.reading import (
     entries,
 )
 from proxy.ledger.sealing_key import read_key
+from proxy.ledger.signing import public_key_beside
 from proxy.ledger.verification import VerifyStep
 
 _EVER_MS: Final = 2**63 - 1
@@ -171,11 +173,22 @@ class PostgresReader:
         """See `BookReader.proof`. No month of this kind of ledger is sealed yet: LedgerError."""
         raise LedgerError("months are sealed in a ledger of SQLite only; this one has no tree yet")
 
+    def closings(self) -> list[Closing]:
+        """See `BookReader.closings`."""
+        with self._connections.reading() as connection:
+            return closings.listed(connection)
+
+    def closed_statement(self, number: int) -> ClosedStatement | None:
+        """See `BookReader.closed_statement`."""
+        with self._connections.reading() as connection:
+            return closings.one(connection, number)
+
     def verify_step(self, part: str, place: str | None, key_file: Path | None) -> VerifyStep:
         """See `BookReader.verify_step`."""
         key = None if key_file is None or not key_file.exists() else read_key(key_file)
+        public_key = None if part != closed.PART else public_key_beside(key_file)
         with self._connections.reading() as connection:
-            return verify_step(connection, part, place, key)
+            return verify_step(connection, part, place, key, public_key)
 
     def last_used_ms(self) -> dict[str, int]:
         """See `Reader.last_used_ms`."""

@@ -26,6 +26,7 @@ APPEND_ONLY: Final = (
     "audit",
     "credit_links",
     "months",
+    "statements",
 )
 
 # What refuses changes. ALWAYS: also for one who replays a replica's changes.
@@ -298,6 +299,22 @@ CREATE TABLE months (
     chunks bytea NOT NULL,
     public_key bytea NOT NULL,
     checkpoint {_TEXT} NOT NULL
+);
+CREATE TABLE statements (
+    seq bigint PRIMARY KEY,
+    month {_TEXT} NOT NULL,
+    zone {_TEXT} NOT NULL,
+    team {_TEXT},
+    from_ms bigint NOT NULL,
+    to_ms bigint NOT NULL,
+    through bigint NOT NULL,
+    closed_at_ms bigint NOT NULL,
+    closed_by {_TEXT} NOT NULL,
+    digest bytea NOT NULL,
+    document bytea NOT NULL,
+    public_key bytea NOT NULL,
+    signature bytea NOT NULL,
+    CONSTRAINT statements_month UNIQUE NULLS NOT DISTINCT (month, team)
 );
 CREATE TABLE tenants (
     kind {_TEXT} NOT NULL,

@@ -14,9 +14,10 @@ import msgspec
 
 from proxy.core.records.canonical import COLUMNS, GENESIS
 from proxy.core.records.chain import FINDINGS_MAX, ChainPlace, ChainWalk, Flaw, Head, Link, row_text
-from proxy.ledger import audit_chain, credit_chain
+from proxy.ledger import audit_chain, closed, credit_chain
 from proxy.ledger.credit_chain import CREDIT_COLUMNS, LINK_COLUMNS
 from proxy.ledger.postgresql.anchoring import anchor_step
+from proxy.ledger.postgresql.closings import statements_step
 from proxy.ledger.postgresql.connection import Connection
 from proxy.ledger.postgresql.verify_sums import newest_rollups, rollups_step, wide_step
 from proxy.ledger.verification import VerifyStep
@@ -92,9 +93,16 @@ def verify_book(connection: Connection, key: bytes | None) -> Verified:
 
 
 def verify_step(
-    connection: Connection, part: str, place: str | None, key: bytes | None
+    connection: Connection,
+    part: str,
+    place: str | None,
+    key: bytes | None,
+    public_key: bytes | None = None,
 ) -> VerifyStep:
-    """See `BookReader.verify_step`; `connection` is in a transaction of its own."""
+    """See `BookReader.verify_step`; `connection` is in a transaction of its own.
+
+    `public_key`: of the key beside the ledger that signs statements; None: it is not known
+    """
     match part:
         case "records":
             return records_step(connection, place, key)
@@ -112,6 +120,8 @@ def verify_step(
             return _newest_step(connection, key)
         case "anchor":
             return anchor_step(connection, place or "", key)
+        case closed.PART:
+            return statements_step(connection, place, public_key)
         case "months":
             return VerifyStep()  # none is sealed in this kind of ledger yet
         case _:

@@ -24,6 +24,7 @@ from proxy.core.fault_points import FaultPoint, no_fault
 from proxy.core.limits.credit import Credit
 from proxy.core.managed import Audit, Managed, TenantChange
 from proxy.core.notices.notice import Claim
+from proxy.core.statements.closing import ClosedStatement
 from proxy.core.usage import UsageRecord
 from proxy.ledger import (
     BATCH_MAX,
@@ -36,6 +37,7 @@ from proxy.ledger import (
 )
 from proxy.ledger.sealing_key import sealing_key
 from proxy.ledger.signing import month_signer
+from proxy.ledger.sqlite import closings
 from proxy.ledger.sqlite.backup import back_up as back_up
 from proxy.ledger.sqlite.booking import Booker
 from proxy.ledger.sqlite.credits import add, begin_chain, read
@@ -103,6 +105,12 @@ class SqliteLedger:
     async def seal_months(self, zone: tzinfo, signing_key: Path) -> list[SealedMonth]:
         """See `Ledger.seal_months`. Reading the records keeps no batch waiting."""
         return await asyncio.to_thread(self._sealed, asyncio.get_running_loop(), zone, signing_key)
+
+    async def close_month(self, closed: ClosedStatement, audit: Audit) -> None:
+        """See `Ledger.close_month`."""
+        await self._changing(
+            lambda connection: closings.add(connection, self._book.key, closed, audit)
+        )
 
     async def credits(self) -> list[Credit]:
         """See `Ledger.credits`."""

@@ -13,6 +13,7 @@ from proxy.core.managed import Managed
 from proxy.core.records.anchors import Anchor
 from proxy.core.records.canonical import COLUMNS
 from proxy.core.records.checkpoints import RecordProof
+from proxy.core.statements.closing import ClosedStatement, Closing
 from proxy.ledger import LedgerError, grouping
 from proxy.ledger.reading import (
     ALL_SUMS,
@@ -32,8 +33,8 @@ from proxy.ledger.reading import (
     entries,
 )
 from proxy.ledger.sealing_key import read_key
+from proxy.ledger.sqlite import closings, pages
 from proxy.ledger.sqlite import credits as granted
-from proxy.ledger.sqlite import pages
 from proxy.ledger.sqlite import refusals as refused
 from proxy.ledger.sqlite import tenants as managed
 from proxy.ledger.sqlite import usage as summed
@@ -147,6 +148,19 @@ class SqliteReader:
             if schema_version(connection, self.name) < MONTHS_SINCE:
                 raise LedgerError("no month is sealed yet: `tollkeeper ledger seal` does it")
             return prove(connection, id)
+
+    def closings(self) -> list[Closing]:
+        """See `BookReader.closings`."""
+        with self._reading() as connection:
+            return closings.listed(connection) if self._has_statements(connection) else []
+
+    def closed_statement(self, number: int) -> ClosedStatement | None:
+        """See `BookReader.closed_statement`."""
+        with self._reading() as connection:
+            return closings.one(connection, number) if self._has_statements(connection) else None
+
+    def _has_statements(self, connection: sqlite3.Connection) -> bool:
+        return schema_version(connection, self.name) >= closings.STATEMENTS_SINCE
 
     def last_used_ms(self) -> dict[str, int]:
         """See `Reader.last_used_ms`."""

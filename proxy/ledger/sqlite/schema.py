@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from proxy.ledger import LedgerError
 from proxy.ledger.late_prices import Columns, counted, moved
 from proxy.ledger.spans import BUCKET_MS, FOUR_HOURS_MS
+from proxy.ledger.sqlite.closings import STATEMENTS
 from proxy.ledger.sqlite.credits import CREDIT_LINKS
 from proxy.ledger.sqlite.months import MONTHS
 from proxy.ledger.sqlite.notices import NOTICES
@@ -290,6 +291,7 @@ APPEND_ONLY: tuple[str, ...] = (
     "audit",
     "credit_links",
     "months",
+    "statements",
 )
 
 
@@ -315,6 +317,7 @@ MIGRATIONS: tuple[str, ...] = (
     ANSWERABLE,
     CREDIT_LINKS + _refusing("credit_links"),
     MONTHS + _refusing("months"),
+    STATEMENTS + _refusing("statements"),
 )
 SCHEMA_VERSION = len(MIGRATIONS)
 

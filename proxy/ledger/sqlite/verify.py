@@ -11,10 +11,10 @@ import msgspec
 
 from proxy.core.records.chain import FINDINGS_MAX, ChainPlace, ChainWalk, Flaw
 from proxy.ledger.sealing_key import read_key
-from proxy.ledger.signing import FILE as SIGNING_KEY
-from proxy.ledger.signing import can_sign, month_signer
+from proxy.ledger.signing import public_key_beside
 from proxy.ledger.sqlite import tenants as managed
 from proxy.ledger.sqlite.anchoring import anchor_step
+from proxy.ledger.sqlite.closings import STATEMENTS_SINCE, statements_step
 from proxy.ledger.sqlite.credits import CREDIT_CHAIN_SINCE, credits_step
 from proxy.ledger.sqlite.months import MONTHS_SINCE, months_step
 from proxy.ledger.sqlite.read_only import reading
@@ -71,10 +71,8 @@ def verify_step(path: Path, part: str, place: str | None, key_file: Path | None)
         connection.text_factory = _text
         try:
             version = schema_version(connection, str(path))
-            signer = None
-            if part == "months" and key_file is not None and can_sign():
-                signer = month_signer(key_file.with_name(SIGNING_KEY), make=False)
-            public_key = None if signer is None else signer.public_key
+            signs = part in ("months", "statements")
+            public_key = public_key_beside(key_file) if signs else None
             return _step(connection, version, part, place, key, public_key)
         except sqlite3.DatabaseError as error:
             if getattr(error, "sqlite_errorcode", 0) & 0xFF != _CORRUPT:
@@ -106,6 +104,8 @@ def _step(
             return _prices_step(connection)
         case "months" if version >= MONTHS_SINCE:
             return months_step(connection, place, public_key)
+        case "statements" if version >= STATEMENTS_SINCE:
+            return statements_step(connection, place, public_key)
         case "rollups" if version >= SUMS_SINCE:
             return rollups_step(connection, place)
         case "wide" if version >= SUMS_SINCE:

@@ -98,7 +98,7 @@ def test_a_month_has_its_records_prices_and_corrections_and_nothing_of_other_mon
         PriceUse("p1", "deepseek-*", "modelmax", 1),
         PriceUse("p2", "deepseek-*", "modelmax", 1),
     ]
-    assert found.corrections == [Correction("a price was wrong", "USD", 1, 0, -100)]
+    assert found.corrections == [Correction("2026-11", "a price was wrong", "USD", 1, 0, -100)]
     assert found.labels == {"research": [{"cost_center": "4711"}]}
     assert found.hash == reader.status().last_hash
 

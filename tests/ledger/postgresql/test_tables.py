@@ -25,6 +25,8 @@ _ROW = {  # of each table but records
     "grants": "INSERT INTO grants VALUES (1, 'g', 1, 'l', NULL, 1, NULL, NULL, NULL)",
     "credit_links": "INSERT INTO credit_links VALUES (0, 1, 0, '', '', '', '')",
     "months": "INSERT INTO months VALUES (1, 1, '2026-11', 1, 1, '', '', '', '')",
+    "statements": "INSERT INTO statements VALUES (1, '2026-11', 'UTC', NULL, 1, 2, 3, 1, 'o', '', '',"
+    " '', '')",
     "price_versions": "INSERT INTO price_versions VALUES ('v', 1, '')",
     "audit": "INSERT INTO audit VALUES (1, 1, 'a', 'o', 'x', 'key', 'n', NULL, NULL, NULL,"
     " '', '', '', '')",

@@ -20,6 +20,7 @@ from proxy.ledger.copying import DUMPED, copy
 from proxy.ledger.postgresql.schema import allow
 from proxy.ledger.reading import GROUPED_BY, Stretch
 from proxy.ledger.verification import ANCHOR
+from tests.ledger.contract.test_closings import closed
 from tests.ledger.ledgers import BookUnderTest, PostgresBook, opened_postgres, opened_sqlite
 from tests.ledger.samples import ALICE, KEY, START_MS, deed, make_id, make_record, numbered
 
@@ -88,6 +89,7 @@ async def fill(source: BookUnderTest) -> None:
     notice = Notice(event="limit_near", at_ms=7, subject="a", title="t")
     source.rows("INSERT INTO months VALUES (5, 1, '2026-11', 9, 9, x'01', x'02', x'03', 'note')")
     await ledger.claim_notices([Claim(receiver="r", message_id="m", notice=notice)], 0)
+    await ledger.close_month(closed(source.key_file), deed("close"))
     await ledger.aclose()
 
 
@@ -115,6 +117,7 @@ def answers(book: BookUnderTest) -> dict[str, Any]:
         "served": sorted(reader.served_models()),
         "used": sorted(reader.last_used_ms().items()),
         "labels": reader.label_names(whole),
+        "closings": [reader.closed_statement(one.number) for one in reader.closings()],
     }
 
 

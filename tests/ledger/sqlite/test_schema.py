@@ -45,6 +45,9 @@ def booked(tmp_path: Path) -> Iterator[sqlite3.Connection]:
     connection.execute(
         "INSERT INTO months VALUES (3, 1, '2026-11', 1, 1, x'00', x'00', x'00', 'note')"
     )
+    connection.execute(
+        "INSERT INTO statements VALUES (1, '2026-11', 'UTC', NULL, 1, 2, 3, 1, 'ops', x'00', x'00', x'00', x'00')"
+    )
     deed = Audit(at_ms=1, actor="a", origin="o", action="x", kind="key", name="n")
     change(connection, KEY, TenantChange((), (deed,)))
     yield connection
@@ -105,12 +108,12 @@ def test_an_upsert_changes_nothing_either(booked: sqlite3.Connection) -> None:
 
 
 def test_the_schema_says_its_version(booked: sqlite3.Connection) -> None:
-    assert schema_version(booked, "x") == SCHEMA_VERSION == 13
+    assert schema_version(booked, "x") == SCHEMA_VERSION == 14
 
 
 def test_a_database_of_a_newer_version_is_refused(booked: sqlite3.Connection) -> None:
     booked.execute("PRAGMA user_version = 99")
-    with pytest.raises(LedgerError, match=r"schema version 99.*up to 13.*newer version"):
+    with pytest.raises(LedgerError, match=r"schema version 99.*up to 14.*newer version"):
         migrate(booked, "ledger.db")
 
 
@@ -133,7 +136,7 @@ def test_a_later_migration_keeps_rows_and_hashes(booked: sqlite3.Connection) -> 
     before = rows(booked, f"SELECT {', '.join(COLUMNS)} FROM records")
     migrate(booked, "x", (*MIGRATIONS, "ALTER TABLE records ADD COLUMN region TEXT;"))
     assert rows(booked, f"SELECT {', '.join(COLUMNS)} FROM records") == before
-    assert rows(booked, "PRAGMA user_version") == [(14,)]
+    assert rows(booked, "PRAGMA user_version") == [(15,)]
     Booker(booked, KEY, lambda: START_MS).book(Batch("w0", numbered(make_record(9))))
     assert rows(booked, "SELECT count(*), count(region) FROM records") == [(4, 0)]
 
@@ -143,7 +146,7 @@ def test_a_migration_that_fails_leaves_the_version_before_it(booked: sqlite3.Con
     with pytest.raises(sqlite3.OperationalError):
         migrate(booked, "x", (*MIGRATIONS, "CREATE TABLE half (a); CREATE TABLE records (a);"))
     assert rows(booked, "SELECT * FROM sqlite_schema") == before
-    assert rows(booked, "PRAGMA user_version") == [(13,)]
+    assert rows(booked, "PRAGMA user_version") == [(14,)]
 
 
 def test_a_released_migration_is_never_edited() -> None:
@@ -154,6 +157,7 @@ def test_a_released_migration_is_never_edited() -> None:
         "f13da70f6cb6fbef", "6b31257ff48e29f8", "108924cef4dd1eed", "bb619b8ecfdd9e1e",
         "2825a72a155c0e6f", "4078a23a5bd9cc31", "e9edfaf552448331", "d85cddf1f2bda9c6",
         "a71a3bf621132ac9", "93e5d4aedd2cca72", "34899c057b2a9ffb", "8ea6468a7f4526a2", "76a8af084f16faaf",
+        "1347fe5d19aec238",
     ]  # fmt: skip
 
 
@@ -277,7 +281,7 @@ def test_a_ledger_of_each_schema_verifies_before_and_after_it_is_brought_to_this
     (tmp_path / "ledger.key").write_text(KEY.hex())
     before = verified(path)
     assert before.findings == []
-    assert len(before.notes) == sum(version < since for since in (2, 8, 8, 9, 12, 13))
+    assert len(before.notes) == sum(version < since for since in (2, 8, 8, 9, 12, 13, 14))
     migrate(connection, "x")
     begin_chain(connection, KEY, START_MS)
     connection.close()

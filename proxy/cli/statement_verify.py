@@ -1,0 +1,135 @@
+"""`tollkeeper statement verify`: is a closed statement as it was signed, and does it add up?"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from proxy.accounting.statements.kept import NoStatement, differences, sums_wrong, thawed
+from proxy.cli import common
+from proxy.core.statements.closing import ClosedStatement, Closings
+from proxy.core.statements.frozen import digest, key_of_pem
+from proxy.ledger.signing import is_signed, public_key_beside
+
+DIFFERS = 3  # the exit code
+_MONTH = re.compile(r"[0-9]{4}-[0-9]{2}")
+
+
+@click.command()
+@common.config_option
+@common.data_dir_option
+@click.argument("what", metavar="FILE|YYYY-MM")
+@click.option("--team", help="With a month: the statement of this team.")
+@click.option(
+    "--key",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="The public key to check with: PEM, as it was published. A file needs it.",
+)
+def verify(
+    config_path: Path | None,
+    data_dir: Path | None,
+    what: str,
+    team: str | None,
+    key: Path | None,
+) -> None:
+    """Check a closed statement: its signature, its sums, and the ledger behind it.
+
+    A FILE that `statement show --save` wrote is checked with its signature beside it, FILE.sig, and
+    with the public key alone: no ledger and no config are needed. A month is checked in the
+    ledger: its signature, and each amount against the records.
+
+    The exit code is 3 if something is wrong.
+
+    \b
+    Examples:
+      tollkeeper statement verify november/statement-1-2026-11.json --key public.pem
+      tollkeeper statement verify 2026-11
+    """
+    public_key = None if key is None else _read_key(key)
+    try:
+        if _MONTH.fullmatch(what) and not Path(what).exists():
+            wrong, said = _month(config_path, data_dir, what, team, public_key)
+        else:
+            wrong, said = _file(Path(what), public_key)
+    except NoStatement as error:
+        raise common.Failed(f"{what}: {error}.") from error
+    for one in wrong:
+        click.echo(one)
+    if wrong:
+        raise click.exceptions.Exit(DIFFERS)
+    click.echo(said)
+
+
+def _file(path: Path, public_key: bytes | None) -> tuple[list[str], str]:
+    """What is wrong with a file, and what is said if nothing is."""
+    if public_key is None:
+        raise click.UsageError(
+            "name the public key with --key, as it was published, and not as it came with the file."
+        )
+    try:
+        document = path.read_bytes()
+        signature = path.with_name(f"{path.name}.sig").read_bytes()
+    except OSError as error:
+        raise common.Failed(f"cannot read {error.filename}: {error.strerror}") from error
+    wrong = []
+    with common.told():
+        if not is_signed(document, signature, public_key):
+            wrong.append("the signature is not that of this key over this file")
+    found = thawed(document)
+    wrong += sums_wrong(document)
+    return wrong, f"Statement {found.number} of {found.month} is as it was signed, and adds up."
+
+
+def _month(
+    config_path: Path | None,
+    data_dir: Path | None,
+    month: str,
+    team: str | None,
+    public_key: bytes | None,
+) -> tuple[list[str], str]:
+    """What is wrong with a month in the ledger, and what is said if nothing is."""
+    book = common.open_book(config_path, data_dir)
+    closings = common.ask(book.reader.closings)
+    closing = Closings(closings).of(month, team)
+    kept = None
+    if closing is not None:
+        number = closing.number
+        kept = common.ask(lambda: book.reader.closed_statement(number))
+    if closing is None or kept is None:
+        whose = "" if team is None else f" for team {team}"
+        raise common.Failed(f"{month} is not closed{whose}: `tollkeeper statement close` does it.")
+    if public_key is None:
+        with common.told():
+            public_key = public_key_beside(book.key_file)
+    wrong = list(_wrong(kept, closing.digest, public_key))
+    found = thawed(kept.document)
+    wrong += sums_wrong(kept.document)
+    wrong += [
+        f"not what the ledger says now: {one}"
+        for one in common.ask(lambda: differences(book.reader, found, closings))
+    ]
+    return (
+        wrong,
+        f"Statement {found.number} of {month} is as it was closed, and the ledger says the same.",
+    )
+
+
+def _wrong(kept: ClosedStatement, hashed: str, public_key: bytes | None) -> Iterator[str]:
+    if digest(kept.document) != hashed:
+        yield "it was changed since it was closed"
+    with common.told():
+        if public_key not in (None, kept.public_key):
+            yield "it was signed with another key"
+        elif not is_signed(kept.document, kept.signature, kept.public_key):
+            yield "its signature is wrong"
+
+
+def _read_key(path: Path) -> bytes:
+    try:
+        return key_of_pem(path.read_text(encoding="ascii"))
+    except (OSError, ValueError) as error:
+        raise common.Failed(f"{path}: {error}") from error

@@ -1,0 +1,77 @@
+"""A closed statement is checked with the public key alone, by this program and by openssl."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+
+from tests.cli.test_statement_close import MONEY
+from tests.ledger.samples import make_record
+
+Call = Callable[..., Result]
+DOCS = Path(__file__).parents[2] / "docs" / "month-end.md"
+
+
+@pytest.fixture
+def saved(call: Call, book: Callable[..., Path], home: Path) -> Path:
+    """The signed file of a closed month."""
+    book(make_record(0, **MONEY))
+    assert call("statement", "close", "2026-10").exit_code == 0
+    assert call("statement", "show", "2026-10", "--save", "october").exit_code == 0
+    return home / "october" / "statement-1-2026-10.json"
+
+
+def test_a_file_is_checked_with_the_public_key_alone(call: Call, saved: Path) -> None:
+    shutil.rmtree(saved.parents[1] / "var")
+    words = ("statement", "verify", str(saved), "--key", str(saved.with_name("public.pem")))
+    good = call(*words)
+    assert (good.exit_code, good.stdout) == (
+        0, "Statement 1 of 2026-10 is as it was signed, and adds up.\n",
+    )  # fmt: skip
+    document = saved.read_bytes()
+    saved.write_bytes(document.replace(b'"charge_nano":"2000000"', b'"charge_nano":"1"', 1))
+    bad = call(*words)
+    assert bad.exit_code == 3 and "the signature is not that of this key" in bad.stdout
+    saved.write_bytes(b"{}")
+    assert "it is no 'tollkeeper statement 1'" in call(*words).stderr
+    saved.with_name(f"{saved.name}.sig").unlink()
+    assert "cannot read" in call(*words).stderr
+    assert call("statement", "verify", str(saved)).exit_code == 2
+
+
+def test_a_month_is_checked_in_the_ledger(call: Call, saved: Path) -> None:
+    good = call("statement", "verify", "2026-10")
+    assert good.exit_code == 0 and "the ledger says the same" in good.stdout, good.output
+    key = str(saved.with_name("public.pem"))
+    assert call("statement", "verify", "2026-10", "--key", key).exit_code == 0
+    assert "2026-11 is not closed" in call("statement", "verify", "2026-11").stderr
+    other = saved.with_name("other.pem")
+    text = saved.with_name("public.pem").read_text().splitlines()
+    other.write_text("\n".join([text[0], text[1][:-8] + "AAAAAAA=", text[2]]))
+    wrong = call("statement", "verify", "2026-10", "--key", str(other))
+    assert wrong.exit_code == 3 and "signed with another key" in wrong.stdout
+    other.write_text("no key")
+    assert call("statement", "verify", "2026-10", "--key", str(other)).exit_code == 1
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
+def test_openssl_accepts_the_signature_as_the_docs_say(saved: Path) -> None:
+    [command] = re.findall(r"^openssl pkeyutl -verify .*?[^\\]$", DOCS.read_text(), re.M | re.S)
+
+    def verified() -> bool:
+        return (
+            subprocess.run(
+                ["sh", "-c", command], cwd=saved.parents[1], capture_output=True, check=False
+            ).returncode
+            == 0
+        )
+
+    assert verified()
+    saved.write_bytes(saved.read_bytes() + b" ")
+    assert not verified()
