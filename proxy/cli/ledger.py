@@ -38,6 +38,10 @@ from proxy.ledger.verification import NEWEST, VerifyStep
             "Delete the salt of the end user NAME, so that no record can be linked with the name "
             "any more.",
         ),
+        "push": (
+            "proxy.cli.ledger_push:push",
+            "Send the records that URL has not got yet, as CloudEvents 1.0 in batches.",
+        ),
         "reconcile": (
             "proxy.cli.reconcile:reconcile",
             "Hold the ledger against a vendor's bill.",

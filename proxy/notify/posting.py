@@ -27,11 +27,11 @@ _AGAIN = frozenset({408, 425, 429})
 
 
 class Poster:
-    """Posts from one event loop. A connection is not kept: messages are few."""
+    """Posts from one event loop. Messages are few: a connection is not kept, unless `keep`."""
 
-    def __init__(self, timeout_s: float = TIMEOUT_S) -> None:
+    def __init__(self, timeout_s: float = TIMEOUT_S, *, keep: bool = False) -> None:
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(force_close=True, limit=0),
+            connector=aiohttp.TCPConnector(force_close=not keep, limit=0),
             timeout=aiohttp.ClientTimeout(total=timeout_s),
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={"User-Agent": f"tollkeeper/{__version__}", "Accept-Encoding": "identity"},

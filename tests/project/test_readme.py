@@ -76,6 +76,7 @@ ELSEWHERE = {
     ),
     "tollkeeper ledger erase-user -c config.yaml ann@example.org "
     '--reason "request of 3 May" --yes': "tests/cli/test_ledger_erase.py",
+    "tollkeeper ledger push -c config.yaml --url https://openmeter.example.org/api/v1/events": "tests/cli/test_ledger_push.py",
     "make quick": "",
     "make test": "",
     "make check": "",
