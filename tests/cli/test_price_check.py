@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import json
 import time
-from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from proxy.cli import price_check
-from proxy.config.loader import load
 from proxy.config.price_tables import bundled
 from tests.ledger.samples import make_record
 
@@ -127,16 +124,6 @@ def test_a_row_of_the_config_that_differs_from_the_price_source(call, write):
         + '  - {model: "deepseek-chat", upstream: deepseek, input: "0.270", cached: "0.07", output: "1.1"}\n'
     )
     assert call("price", "check", "--at", "2026-11-02T02:00").exit_code == 0
-
-
-@pytest.mark.parametrize(("days", "old"), [(59, False), (60, False), (61, True)])
-def test_a_table_older_than_sixty_days(home, write, days, old):
-    settings, table = load(home / "config.yaml", {}).settings, bundled.load()
-    now = datetime.fromisoformat(table.date).replace(tzinfo=UTC) + timedelta(days=days)
-    found = list(price_check._old(settings, table, int(now.timestamp()) * 1000))
-    assert [finding.kind for finding in found] == (["old"] if old else [])
-    assert not old or f"of {table.date}, {days} days ago, and prices deepseek" in found[0].text
-    assert list(price_check._old(settings, None, int(now.timestamp()) * 1000)) == []
 
 
 @pytest.mark.parametrize(
