@@ -64,18 +64,23 @@ class Why(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class KeysQuery(msgspec.Struct, frozen=True):
-    """Which keys: of one team, in one state, behind the name `after`, and how many."""
+    """Which keys: of one team, in one state, behind the name `after`, and how many.
+
+    `search`: a part of their names, in any letter case.
+    """
 
     team: str | None = None
     state: Literal["active", "suspended", "revoked", "team suspended", "team revoked"] | None = None
     after: str | None = None
+    search: str | None = None
     limit: Annotated[int, msgspec.Meta(ge=1, le=PAGE_MAX)] = PAGE_DEFAULT
 
 
 class TeamsQuery(msgspec.Struct, frozen=True):
-    """Teams behind the name `after`, and how many."""
+    """Teams behind the name `after`, and how many. `search`: a part of their names, in any case."""
 
     after: str = ""
+    search: str | None = None
     limit: Annotated[int, msgspec.Meta(ge=1, le=PAGE_MAX)] = PAGE_DEFAULT
 
 
@@ -195,10 +200,12 @@ class Done(msgspec.Struct, frozen=True):
     still_refused: dict[str, str] = {}
 
 
-def names(directory: Directory, kind: TenantKind) -> set[str]:
-    """Every name of that kind, those that are revoked too."""
+def names(directory: Directory, kind: TenantKind, search: str | None = None) -> set[str]:
+    """Every name of that kind with this part, in any letter case; those that are revoked too."""
     known = directory.config.keys if kind is TenantKind.KEY else directory.config.teams
-    return {*known, *(name for of, name in directory.rows if of is kind)}
+    found = {*known, *(name for of, name in directory.rows if of is kind)}
+    part = "" if search is None else search.strip().casefold()
+    return {name for name in found if part in name.casefold()} if part else found
 
 
 def key_view(directory: Directory, name: str, used: dict[str, int]) -> KeyView:

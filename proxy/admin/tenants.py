@@ -200,7 +200,7 @@ class _TenantDesk:
 
         def page() -> Keys:
             found: list[KeyView] = []
-            for name in sorted(names(directory, TenantKind.KEY)):
+            for name in sorted(names(directory, TenantKind.KEY, query.search)):
                 if after is not None and name <= after:
                     continue
                 view = key_view(directory, name, used)
@@ -216,7 +216,7 @@ class _TenantDesk:
         directory, query = self._services.directory, ask.query
 
         def page() -> Teams:
-            known = sorted(names(directory, TenantKind.TEAM))
+            known = sorted(names(directory, TenantKind.TEAM, query.search))
             found = [name for name in known if name > query.after][: query.limit + 1]
             views = team_views(directory, found[: query.limit])
             return Teams(views, views[-1].name if len(found) > query.limit else None)

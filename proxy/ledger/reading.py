@@ -327,6 +327,10 @@ class Reader(BookReader, Protocol):
         """At most so many entries of the audit behind that seq, oldest first."""
         ...
 
+    def audit_head(self) -> int:
+        """The last seq of the audit, 0 when it is empty."""
+        ...
+
     def audit_problems(self, key_file: Path) -> list[str]:
         """What is wrong with the audit's chain, and with the seals that this key made."""
         ...

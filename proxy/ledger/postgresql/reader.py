@@ -159,6 +159,11 @@ class PostgresReader:
             for row in rows
         ]
 
+    def audit_head(self) -> int:
+        """See `Reader.audit_head`."""
+        [(last,)] = self._rows("SELECT coalesce(max(seq), 0) FROM audit")
+        return int(last)
+
     def audit_problems(self, key_file: Path) -> list[str]:
         """See `Reader.audit_problems`."""
         rows = self._rows(f"{_AUDIT} ORDER BY seq")

@@ -124,6 +124,11 @@ class SqliteReader:
         with self._reading() as connection:
             return managed.audit(connection, after, most) if self._has_tenants(connection) else []
 
+    def audit_head(self) -> int:
+        """See `Reader.audit_head`."""
+        with self._reading() as connection:
+            return managed.audit_head(connection) if self._has_tenants(connection) else 0
+
     def audit_problems(self, key_file: Path) -> list[str]:
         """See `Reader.audit_problems`."""
         with self._reading() as connection:

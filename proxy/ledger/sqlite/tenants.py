@@ -97,6 +97,12 @@ def audit(connection: sqlite3.Connection, after: int, most: int) -> list[AuditEn
     ]
 
 
+def audit_head(connection: sqlite3.Connection) -> int:
+    """The last seq of the audit, 0 when it is empty."""
+    (last,) = connection.execute("SELECT ifnull(max(seq), 0) FROM audit").fetchone()
+    return int(last)
+
+
 def audit_problems(connection: sqlite3.Connection, key: bytes | None) -> Iterator[str]:
     """What is wrong with the audit's chain: rows missing, changed or not sealed with this key.
 

@@ -31,6 +31,7 @@ async def test_what_is_written_is_there_after_reopening_the_latest_of_each_name(
     ]
     assert reader.audit(1, 10) == entries[1:]
     assert reader.audit(0, 1) == entries[:1]
+    assert reader.audit_head() == entries[-1].seq
     assert reader.audit_problems(ledgers.key_file) == []
 
 
