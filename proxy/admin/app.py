@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 from aiohttp import web
@@ -19,7 +20,7 @@ from proxy.admin.auth import Asker, Guard
 from proxy.admin.control_socket import NAME, ControlSocket, NoControlSocket, user_of
 from proxy.admin.endpoint import AdminEndpoint, AdminRequest, Told
 from proxy.admin.replays import Replays
-from proxy.config.settings import AdminToken, Settings, host_port
+from proxy.config.settings import AdminSettings, Settings, admin_listens, host_port
 from proxy.core.dialects.registry import DEFAULT
 from proxy.core.errors import ProxyError
 from proxy.core.http.health import Health
@@ -28,19 +29,35 @@ from proxy.listeners.addresses import shown
 from proxy.listeners.side_listener import listen, runner
 
 BODY_BYTES_MAX = 64 * 1024
+PAGES = r"/ui{rest:(/[\s\S]*)?}"
 NEXT = "x-tollkeeper-next"  # what to ask for with `after`, where an answer is a page of lines
 STOP_S = 5.0  # for requests that are being answered when the process stops
 
 _LOG = logging.getLogger("tollkeeper.admin")
 
 
+class AdminPages(Protocol):
+    """Answers below `PAGES` what a browser asks on TCP, refusals too."""
+
+    async def answer(self, request: web.Request, guard: Guard) -> web.StreamResponse: ...
+
+
 class AdminPlane:
-    """Serves the routes until `aclose`, on any number of listeners."""
+    """Serves the routes until `aclose`, on any number of listeners.
+
+    `pages` are for browsers; None: there are none.
+    """
 
     def __init__(
-        self, routes: Sequence[AdminEndpoint], health: Health, *, header_s: float = 10.0
+        self,
+        routes: Sequence[AdminEndpoint],
+        health: Health,
+        *,
+        header_s: float = 10.0,
+        pages: AdminPages | None = None,
     ) -> None:
         self._routes = routes
+        self._pages = pages
         self._header_s = header_s
         self._health = health
         self._replays = Replays()
@@ -49,12 +66,11 @@ class AdminPlane:
         self._control: ControlSocket | None = None
         self._acceptor: Acceptor | None = None
 
-    async def start(
-        self, settings: Settings, tokens: Callable[[], Mapping[str, AdminToken]]
-    ) -> str:
+    async def start(self, settings: Settings, admin: Callable[[], AdminSettings]) -> str:
         """Open the listeners that the config asks for.
 
-        Returns the address on TCP; it is empty without a token. Raises OSError if `admin.listen`
+        `admin` gives its settings in effect. Returns the address on TCP; it is empty where nobody
+        could be known there. Raises OSError if `admin.listen`
         cannot be opened. A control socket that cannot be made is only logged: the proxy serves
         without it, and commands that need it say so too.
         """
@@ -62,9 +78,9 @@ class AdminPlane:
             await self.start_socket(settings.data_dir / NAME)
         except NoControlSocket as error:
             _LOG.warning("commands that need the running process will not find it: %s", error)
-        if not any(token.token for token in tokens().values()):
+        if not admin_listens(settings):
             return ""
-        return await self.start_tcp(*host_port(settings.admin.listen), tokens)
+        return await self.start_tcp(*host_port(settings.admin.listen), admin)
 
     async def start_socket(self, path: Path) -> None:
         """Listen at the path, with the data directory's lock held. Raises NoControlSocket."""
@@ -77,14 +93,12 @@ class AdminPlane:
             )
         )
 
-    async def start_tcp(
-        self, host: str, port: int, tokens: Callable[[], Mapping[str, AdminToken]]
-    ) -> str:
+    async def start_tcp(self, host: str, port: int, admin: Callable[[], AdminSettings]) -> str:
         """Listen on TCP for those with a token. Raises OSError if it cannot.
 
         Returns `host:port` with the port that was taken.
         """
-        made = await self._runner(Guard(tokens, host))
+        made = await self._runner(Guard(admin, host))
         self._acceptor, taken = await listen(made, host, port)
         return shown(taken)
 
@@ -106,6 +120,13 @@ class AdminPlane:
         for route in self._routes:
             handler = _handler(route, guard, self._replays, self._header_s)
             app.router.add_route(route.method, route.pattern, handler)
+        if self._pages is not None and not guard.local:
+            pages = self._pages
+
+            async def page(request: web.Request) -> web.StreamResponse:
+                return await pages.answer(request, guard)
+
+            app.router.add_route("*", PAGES, page)
         # Unknown paths are refused by the same rules, so that a stranger does not learn which
         # routes exist.
         nowhere = AdminEndpoint("*", "", "", _unknown_path, query=None)

@@ -6,13 +6,14 @@ this machine.
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 from collections.abc import Callable, Mapping
 from typing import Literal
 
 import msgspec
 
-from proxy.config.settings import AdminToken
+from proxy.config.settings import AdminSettings, AdminToken
 from proxy.core.errors import ProxyError
 from proxy.core.http.hostnames import bare, is_address
 
@@ -27,24 +28,51 @@ class Asker(msgspec.Struct, frozen=True):
     role: Role
 
 
+def check_role(asker: Asker, method: str) -> None:
+    """Raises ProxyError 403 for a method that changes something, and who may only look."""
+    if method not in READING and asker.role != "admin":
+        raise _refused(
+            403,
+            "role_not_allowed",
+            f"{asker.name!r} may only look: this needs one with `role: admin`.",
+        )
+
+
+def usable(tokens: Mapping[str, AdminToken]) -> dict[str, AdminToken]:
+    """The tokens that are not empty, by name."""
+    return {name: token for name, token in tokens.items() if token.token}
+
+
+def known_by(tokens: Mapping[str, AdminToken], secret: bytes) -> Asker | None:
+    """Who has this secret; None: no usable token is it."""
+    found: Asker | None = None
+    for name, token in usable(tokens).items():  # compare all, so that the time tells nothing
+        if hmac.compare_digest(token.token.encode(), secret):
+            found = Asker(name, token.role)
+    return found
+
+
+def digest_of(token: AdminToken) -> bytes:
+    """The SHA-256 of a token."""
+    return hashlib.sha256(token.token.encode()).digest()
+
+
 class Guard:
     """The rules of one listener.
 
-    `tokens` gives the tokens in effect now, by name. None is for the control socket, whose file
-    admits only its owner. `host` is the listener's own name: a request may name it, an address or
-    localhost. So a page that had its own name point here (DNS rebinding) is refused.
+    `settings` gives those in effect now. None is for the control socket, whose file admits only its
+    owner. `host` is the listener's own name: a request may name it, one of `admin.hosts`, an
+    address or localhost. So a page that had its own name point here (DNS rebinding) is refused.
     """
 
-    def __init__(
-        self, tokens: Callable[[], Mapping[str, AdminToken]] | None, host: str = ""
-    ) -> None:
-        self._tokens = tokens
+    def __init__(self, settings: Callable[[], AdminSettings] | None, host: str = "") -> None:
+        self._settings = settings
         self._host = host.lower()
 
     @property
     def local(self) -> bool:
         """Whether it is the control socket's."""
-        return self._tokens is None
+        return self._settings is None
 
     def check(self, method: str, headers: Mapping[str, str]) -> Asker:
         """Accept the request, or raise ProxyError 401, 403 or 415.
@@ -59,8 +87,8 @@ class Guard:
             )
         asker = (
             Asker("socket", "admin")
-            if self._tokens is None
-            else self._known(self._tokens(), headers)
+            if self._settings is None
+            else self._known(self._settings(), headers)
         )
         if method in READING:
             return asker
@@ -76,25 +104,26 @@ class Guard:
                 "unsupported_encoding",
                 "The admin API reads no compressed bodies: send it without Content-Encoding.",
             )
-        if asker.role != "admin":
-            raise _refused(
-                403,
-                "role_not_allowed",
-                f"The token {asker.name!r} may only look: this needs one with `role: admin`.",
-            )
+        check_role(asker, method)
         return asker
 
-    def _known(self, tokens: Mapping[str, AdminToken], headers: Mapping[str, str]) -> Asker:
-        """The token's name and role, on a listener that any process of any user can reach."""
-        if not self._is_ours(headers.get("Host", "")):
+    def check_host(self, host: str) -> None:
+        """Raises ProxyError 403 for a name that is not this listener's."""
+        hosts = () if self._settings is None else self._settings().hosts
+        name = bare(host)
+        own = ("localhost", self._host, *(each.lower() for each in hosts))
+        if not name or not (name in own or is_address(name)):
             raise _refused(
                 403,
                 "host_refused",
-                "This is not how the admin listener is called: use its address, localhost, or the "
-                "name in `admin.listen`.",
+                "This is not how the admin listener is called: use its address, localhost, the "
+                "name in `admin.listen`, or one of `admin.hosts`.",
             )
-        usable = {name: token for name, token in tokens.items() if token.token}
-        if not usable:
+
+    def _known(self, settings: AdminSettings, headers: Mapping[str, str]) -> Asker:
+        """The token's name and role, on a listener that any process of any user can reach."""
+        self.check_host(headers.get("Host", ""))
+        if not usable(settings.tokens):
             raise _refused(
                 403,
                 "admin_disabled",
@@ -102,12 +131,9 @@ class Guard:
                 "the proxy's machine.",
             )
         scheme, _, given = headers.get("Authorization", "").partition(" ")
-        found: Asker | None = None
         secret = given.strip().encode("utf-8", "surrogateescape")
-        for name, token in usable.items():  # compare all, so that the time tells nothing
-            if hmac.compare_digest(token.token.encode(), secret) and scheme.lower() == "bearer":
-                found = Asker(name, token.role)
-        if found is None:
+        found = known_by(settings.tokens, secret)
+        if found is None or scheme.lower() != "bearer":
             raise _refused(
                 401,
                 "invalid_admin_token",
@@ -115,10 +141,6 @@ class Guard:
                 (("WWW-Authenticate", "Bearer"),),
             )
         return found
-
-    def _is_ours(self, host: str) -> bool:
-        name = bare(host)
-        return bool(name) and (name in ("localhost", self._host) or is_address(name))
 
 
 def _refused(

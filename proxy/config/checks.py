@@ -22,6 +22,8 @@ from proxy.core.model_names import matches
 from proxy.core.spelling import nearest
 
 LATIN_1_MAX = 0xFF  # header values are Latin-1
+# Headers of browsers, which say nothing of who has signed in.
+_OWN_HEADERS = frozenset("accept cookie host origin referer user-agent".split())
 QUOTA_STATUSES = (429, 402, 403)
 # Chains of a shared ledger that are no process's.
 RESERVED_INSTANCES = ("adjustments", "copied")
@@ -202,6 +204,27 @@ def _admin(settings: Settings, problem: Callable[[str, str], None]) -> None:
             problem(path, fault)
         elif token.token and (why := guessable(token.token)) is not None:
             problem(path, f"{why}, so it can be guessed; make one with `openssl rand -hex 32`")
+    admin = settings.admin
+    if admin.trusted_header is not None:
+        if not admin.trusted_from:
+            problem(
+                "admin.trusted_header",
+                "anybody could send it; name the addresses of the server in front in"
+                " admin.trusted_from",
+            )
+        if is_credential(admin.trusted_header) or admin.trusted_header.lower() in _OWN_HEADERS:
+            problem("admin.trusted_header", "every browser sends it; choose another")
+        for index, place in enumerate(admin.trusted_from):
+            if place.endswith("/0"):
+                problem(
+                    f"admin.trusted_from[{index}]",
+                    "is every address, so that anybody could say who they are; name the server's",
+                )
+    elif admin.trusted_from or admin.trusted_admins:
+        problem(
+            "admin.trusted_from" if admin.trusted_from else "admin.trusted_admins",
+            "holds only with admin.trusted_header; name the header, or remove this",
+        )
 
 
 def _themselves(settings: Settings, problem: Callable[[str, str], None]) -> None:

@@ -24,10 +24,12 @@ NEEDS_RESTART = (
     "listen",
     "metrics",
     "admin.listen",
+    "admin.trusted_header",
     "data_dir",
     "instance",
     "log.format",
     "pages.team",
+    "pages.admin",
     "timezone",
     "currency",
     "timeouts.header_s",
@@ -163,7 +165,7 @@ def what_needs_restart(old: Settings, new: Settings) -> tuple[str, ...]:
         was, now = before.get(block), after.get(block)  # null is left out
         if isinstance(was, dict) and isinstance(now, dict):
             names = [yaml_name(field)] if field else list(was)
-            differing += [f"{block}.{name}" for name in names if was[name] != now[name]]
+            differing += [f"{block}.{name}" for name in names if was.get(name) != now.get(name)]
         elif was != now:
             differing.append(block)
     return tuple(differing)

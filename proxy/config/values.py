@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from proxy.config.instants import DAY, INSTANT, day, instant
+from proxy.config.networks import network
 from proxy.config.secrets import digest
 from proxy.config.zones import suggested
 from proxy.core.dialects.inside import VALUES
@@ -371,6 +372,7 @@ KINDS = {
             "a name of letters, digits and . _ - @, at most 64, that begins with a letter or digit",
         )
     ),
+    "network": Kind(network),
     "origin": Kind(
         matching(
             r"https?://[a-z0-9.-]+(?::[0-9]{1,5})?|https?://\[[0-9a-f:]+\](?::[0-9]{1,5})?",

@@ -15,7 +15,7 @@ from proxy.admin.app import AdminPlane
 from proxy.admin.reload import Reloading
 from proxy.admin.routes import admin_routes
 from proxy.admin.tenants import Changing
-from proxy.config.settings import Settings, addresses_of, host_port
+from proxy.config.settings import Settings, addresses_of, admin_listens, host_port
 from proxy.core.http.health import Health
 from proxy.dataplane.gateway import Gateway
 from proxy.dataplane.listener import Listener
@@ -26,7 +26,7 @@ from proxy.listeners.descriptors import connections_max, limit
 from proxy.metrics.server import MetricsListener
 from proxy.server.crew import Member
 from proxy.server.readiness import Readiness
-from proxy.server.startup import StartError, observe
+from proxy.server.startup import StartError, admin_pages_of, observe
 
 
 class Addresses(msgspec.Struct, frozen=True):
@@ -77,14 +77,17 @@ async def open_side(
         metrics_address = await metrics.start(*host_port(settings.metrics.listen))
     if member is not None and member.number > 0:
         return metrics, metrics_address, ""
+    routes = admin_routes(services, lambda: gateway.snapshot, readiness.reason, change, reload)
+    make = admin_pages_of(settings)
     plane = AdminPlane(
-        admin_routes(services, lambda: gateway.snapshot, readiness.reason, change, reload),
+        routes,
         health,
         header_s=settings.timeouts.header_s,
+        pages=None if make is None else make(services, lambda: gateway.snapshot, routes),
     )
     close.push_async_callback(plane.aclose)
     async with _opening(Place("admin.listen", settings.admin.listen), planned):
-        admin_address = await plane.start(settings, lambda: gateway.snapshot.settings.admin.tokens)
+        admin_address = await plane.start(settings, lambda: gateway.snapshot.settings.admin)
     return metrics, metrics_address, admin_address
 
 
@@ -144,10 +147,9 @@ def places(settings: Settings) -> list[Place]:
         "metrics.listen", settings.metrics.listen, " (with --upstream: --metrics-listen)"
     )
     admin = Place("admin.listen", settings.admin.listen)
-    with_admin = any(token.token for token in settings.admin.tokens.values())
     return [
         metrics,
-        *([admin] if with_admin else []),
+        *([admin] if admin_listens(settings) else []),
         *(
             Place("listen", address, " (with --upstream: --listen), or stop what uses it")
             for address in addresses_of(settings)

@@ -16,7 +16,7 @@ import msgspec
 from proxy.admin.reload import CHANGES_MAX, Reloaded, ReloadOrder
 from proxy.config.aliases import sent_names
 from proxy.config.loader import ConfigError, Loaded, carry_over, what_needs_restart
-from proxy.config.settings import Settings
+from proxy.config.settings import Settings, admin_listens
 from proxy.core.errors import ProxyError, unavailable
 from proxy.core.pricing.served_models import ServedModels
 from proxy.dataplane.gateway import Gateway
@@ -72,7 +72,7 @@ class Reloads:
         self._acceptor = acceptor
         self._turn = turn
         self._history = history
-        self._admin_listens = has_token(loaded.settings)
+        self._admin_listens = admin_listens(loaded.settings)
         self._waiting: dict[ReloadOrder, asyncio.Task[Reloaded]] = {}
 
     async def reload(self, order: ReloadOrder = SIGNALLED) -> Reloaded:
@@ -147,7 +147,7 @@ class Reloads:
             served = ServedModels(snapshot.prices)
         served.learn_all(self._services.served.seen)
         fixed = what_needs_restart(self._loaded.settings, loaded.settings)
-        if has_token(loaded.settings) and not self._admin_listens:
+        if admin_listens(loaded.settings) and not self._admin_listens:
             fixed = (*fixed, "admin.tokens")
         seen = self._history.seen(config)
         return _Compiled(loaded, snapshot, directory, KeyRing(directory), served, seen, fixed)
@@ -185,11 +185,6 @@ class Reloads:
         self._loaded = msgspec.structs.replace(loaded, settings=new.directory.config)
         self._services.metrics.reload(True)
         LOG.info("the config was reloaded")
-
-
-def has_token(settings: Settings) -> bool:
-    """Whether the admin API is served on TCP."""
-    return any(token.token for token in settings.admin.tokens.values())
 
 
 def _not_reloaded(status: int, code: str, message: str) -> ProxyError:

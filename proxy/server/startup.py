@@ -14,7 +14,7 @@ import secrets
 import shutil
 import socket
 import time
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import cast
@@ -25,6 +25,8 @@ import msgspec
 from proxy import __version__
 from proxy.accounting.end_users import EndUsers
 from proxy.accounting.recorder import Recorder
+from proxy.admin.app import AdminPages
+from proxy.admin.endpoint import AdminEndpoint
 from proxy.config.price_tables import TableError
 from proxy.config.settings import Settings
 from proxy.core.clock import SteadyClock
@@ -210,6 +212,24 @@ def pages_of(settings: Settings) -> Callable[[Services, OwnUsage], Pages] | None
 
     def made(services: Services, own_usage: OwnUsage) -> Pages:
         pages: Pages = module.TeamPages(services, own_usage, key)
+        return pages
+
+    return made
+
+
+def admin_pages_of(
+    settings: Settings,
+) -> Callable[[Services, Callable[[], Snapshot], Sequence[AdminEndpoint]], AdminPages] | None:
+    """What makes the pages of administrators; None where they are off. See `pages_of`."""
+    if not settings.pages.admin:
+        return None
+    key = (settings.data_dir / settings.ledger.key_file).read_bytes()
+    module = import_module("proxy.admin.pages.admin_pages")
+
+    def made(
+        services: Services, snapshot: Callable[[], Snapshot], routes: Sequence[AdminEndpoint]
+    ) -> AdminPages:
+        pages: AdminPages = module.BrowserPages(services, snapshot, routes, key)
         return pages
 
     return made

@@ -94,7 +94,7 @@ async def listeners(
             data_dir=Path(directory), admin=AdminSettings(listen="127.0.0.1:0", tokens=tokens)
         )
         try:
-            address = await plane.start(settings, lambda: tokens)
+            address = await plane.start(settings, lambda: settings.admin)
             yield Listeners(Path(directory) / "control.sock", address, plane)
         finally:
             await plane.aclose()
@@ -234,7 +234,7 @@ async def test_a_socket_that_cannot_be_there_is_a_warning(
 ) -> None:
     plane = AdminPlane(ROUTES, Health(lambda: None))
     (tmp_path / "control.sock").write_text("")
-    assert await plane.start(Settings(data_dir=tmp_path), dict) == ""
+    assert await plane.start(Settings(data_dir=tmp_path), AdminSettings) == ""
     await plane.aclose()
     assert [(record.levelname, "is no socket" in record.message) for record in caplog.records] == [
         ("WARNING", True)

@@ -6,7 +6,7 @@ import pytest
 from multidict import CIMultiDict
 
 from proxy.admin.auth import Asker, Guard
-from proxy.config.settings import AdminToken
+from proxy.config.settings import AdminSettings, AdminToken
 from proxy.core.errors import ProxyError
 
 TOKENS = {
@@ -16,8 +16,8 @@ TOKENS = {
 }
 SOCKET, TCP, CLOSED = (
     Guard(None),
-    Guard(lambda: TOKENS, "admin.example"),
-    Guard(lambda: {"off": TOKENS["off"]}, "127.0.0.1"),
+    Guard(lambda: AdminSettings(tokens=TOKENS), "admin.example"),
+    Guard(lambda: AdminSettings(tokens={"off": TOKENS["off"]}), "127.0.0.1"),
 )
 JSON = {"Content-Type": "application/json"}
 ADMIN, VIEWER = {"Authorization": "Bearer secret-a"}, {"Authorization": "Bearer secret-v"}
@@ -107,7 +107,10 @@ def test_only_its_own_names_lead_to_it(host: str, ours: bool) -> None:
 
 
 def test_a_listener_on_every_address_has_no_name_of_its_own() -> None:
-    assert asked(Guard(lambda: TOKENS, ""), "GET", ADMIN, {"Host": ":8791"}) == "host_refused"
+    assert (
+        asked(Guard(lambda: AdminSettings(tokens=TOKENS), ""), "GET", ADMIN, {"Host": ":8791"})
+        == "host_refused"
+    )
 
 
 @pytest.mark.parametrize(
@@ -126,7 +129,7 @@ def test_what_a_web_form_can_send_is_not_taken(content_type: str, taken: bool) -
 
 def test_the_tokens_are_those_in_effect_now() -> None:
     tokens = dict(TOKENS)
-    guard = Guard(lambda: tokens, "")
+    guard = Guard(lambda: AdminSettings(tokens=tokens), "")
     assert asked(guard, "GET", HERE, ADMIN) == ("ops", "admin")
     del tokens["ops"]
     assert asked(guard, "GET", HERE, ADMIN) == "invalid_admin_token"

@@ -56,7 +56,7 @@ async def serving(data_dir: Path) -> AsyncIterator[str]:
     try:
         address = await plane.start(
             Settings(data_dir=data_dir, admin=AdminSettings(listen="127.0.0.1:0", tokens=TOKENS)),
-            lambda: TOKENS,
+            lambda: AdminSettings(tokens=TOKENS),
         )
         yield f"http://{address}/"
     finally:

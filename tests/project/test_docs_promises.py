@@ -8,7 +8,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent.parent
 DOC = ROOT / "docs" / "promises.md"
-PROMISES = [f"I{number}" for number in range(1, 27)]
+PROMISES = [f"I{number}" for number in range(1, 28)]
 
 
 LISTS = ("make test", "make campaign", "Held by")

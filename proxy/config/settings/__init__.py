@@ -87,6 +87,7 @@ __all__ = [
     "UpstreamSettings",
     "UpstreamTimeouts",
     "addresses_of",
+    "admin_listens",
     "host_port",
     "timeouts_of",
 ]
@@ -206,6 +207,13 @@ class Settings(Block, frozen=True, kw_only=True):
 def addresses_of(settings: Settings) -> tuple[str, ...]:
     """Where the proxy listens, one or several."""
     return (settings.listen,) if isinstance(settings.listen, str) else settings.listen
+
+
+def admin_listens(settings: Settings) -> bool:
+    """Whether the admin plane listens on TCP: somebody can be known there."""
+    admin = settings.admin
+    by_header = settings.pages.admin and admin.trusted_header is not None
+    return by_header or any(token.token for token in admin.tokens.values())
 
 
 def host_port(listen: str) -> tuple[str, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from proxy.config.fields import Block, Name, about, seconds, size
+from proxy.config.fields import Block, HeaderName, Name, about, seconds, size
 
 
 class MetricsSettings(Block, frozen=True, kw_only=True):
@@ -47,6 +47,25 @@ class AdminSettings(Block, frozen=True, kw_only=True):
     tokens: Annotated[
         dict[Name, AdminToken], about("tokens by name; without one nothing listens there")
     ] = {}
+    hosts: Annotated[
+        tuple[Annotated[str, about("a host's name, without a port", "host")], ...],
+        about("public names under which it is called, besides addresses and its own name"),
+    ] = ()
+    trusted_header: Annotated[
+        HeaderName | None,
+        about(
+            "header in which a server in front of the pages says who has signed in there, such as"
+            " x-auth-user"
+        ),
+    ] = None
+    trusted_from: Annotated[
+        tuple[Annotated[str, about("a network such as 10.0.0.0/8, or an address", "network")], ...],
+        about("addresses of that server; from all others the header is refused"),
+    ] = ()
+    trusted_admins: Annotated[
+        tuple[str, ...],
+        about("who of those that it names may change things; all others may only look"),
+    ] = ()
     stale_max_s: Annotated[
         float | None,
         seconds(
@@ -225,8 +244,12 @@ class PagesSettings(Block, frozen=True, kw_only=True):
         bool,
         about("/ui at the callers' address: what a key or its team may still use, and has used"),
     ] = False
+    admin: Annotated[
+        bool,
+        about("/ui at `admin.listen`: administrators see what is used, and change keys and teams"),
+    ] = False
     costs: Annotated[
-        bool, about("these pages show costs and prices too; by default charges alone")
+        bool, about("pages of teams show costs and prices too; by default charges alone")
     ] = False
 
 

@@ -1,4 +1,4 @@
-"""The newest records of a key or a team, page by page into the past."""
+"""The newest records, page by page into the past: those of a key or a team, or of a choice."""
 
 from __future__ import annotations
 
@@ -44,6 +44,15 @@ def recent_page(reader: Reader, tenant: Tenant, before: int | None) -> RecentPag
     more = more or len(rows) > PAGE_MAX
     shown = rows[:PAGE_MAX]
     return RecentPage([_record(row) for row in shown], int(shown[-1][_SEQ] or 0) if more else None)
+
+
+def page_of(reader: Reader, choice: RowChoice, before: int | None) -> RecentPage:
+    """The newest records of a choice, behind the one of that seq.
+
+    Raises QuestionRefused where the book has no such seq.
+    """
+    page = reader.listed(choice, before, PAGE_MAX)
+    return RecentPage([_record(row) for row in page.rows], page.before)
 
 
 def _newest_first(row: Row) -> tuple[int, int]:

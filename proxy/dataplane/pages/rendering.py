@@ -35,7 +35,7 @@ class Rendering:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._made.filters.update({"money": _money, "count": _count})
+        self._made.filters.update({"money": _money, "count": _count, "lines": _lines})
         self._templates = {name: self._made.get_template(f"{name}.html") for name in names}
         self.style = (FILES / "style.css").read_bytes()
         self.style_path = f"/ui/style-{hashlib.sha256(self.style).hexdigest()[:12]}.css"
@@ -60,3 +60,8 @@ def _money(nano: int | None) -> str:
 
 def _count(number: int | None) -> str:
     return UNKNOWN if number is None else f"{number:,}"
+
+
+def _lines(text: str) -> markupsafe.Markup:
+    """A text of several lines. Their ends stay, and all else is as in any other text."""
+    return markupsafe.Markup("\n").join(visible(line) for line in text.split("\n"))

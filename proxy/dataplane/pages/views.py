@@ -167,7 +167,7 @@ class Views:
                     "adjusts": one.entry.record.adjusts,
                     "reason": one.entry.record.reason,
                     "words": in_words(one, zone, costs=costs),
-                    "fields": _fields(as_shown(one.entry.record, one.entry.booked_at_ms)),
+                    "fields": fields_of(as_shown(one.entry.record, one.entry.booked_at_ms)),
                     "cost_nano": one.entry.record.cost_nano,
                     "charge_nano": one.entry.record.charge_nano,
                 }
@@ -232,7 +232,7 @@ _ELSEWHERE: Final = frozenset({"object", "id", "charge_nano", "started_at_ms"})
 _as_text: Final[Callable[[object], bytes]] = msgspec.json.encode
 
 
-def _fields(shown: Mapping[str, object]) -> list[tuple[str, object]]:
+def fields_of(shown: Mapping[str, object]) -> list[tuple[str, object]]:
     """The fields of a record, those first that most people ask for; what is nested as JSON."""
     names = [*_FIRST, *(name for name in shown if name not in _FIRST)]
     return [

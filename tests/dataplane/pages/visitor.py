@@ -20,10 +20,11 @@ PAGES = ("/ui", "/ui/use", "/ui/records", "/ui/refusals", "/ui/export.csv")
 class Visitor:
     """One browser. `form`: the token of the form that it saw last."""
 
-    def __init__(self, address: str, session: aiohttp.ClientSession) -> None:
+    def __init__(self, address: str, session: aiohttp.ClientSession, cookie: str = COOKIE) -> None:
         self.url = f"http://{address}"
         self.session = session
         self.form = ""
+        self._cookie = cookie
 
     async def get(self, path: str, **more: Any) -> tuple[int, str, Mapping[str, str]]:
         more = {"allow_redirects": False, **more}
@@ -47,14 +48,21 @@ class Visitor:
     @property
     def cookie(self) -> str | None:
         found = {one.key: one.value for one in self.session.cookie_jar}
-        return found.get(COOKIE)
+        return found.get(self._cookie)
 
 
 @contextlib.asynccontextmanager
 async def visitor(admin: Desk) -> AsyncIterator[Visitor]:
+    async with browser_at(admin.proxy.address) as one:
+        yield one
+
+
+@contextlib.asynccontextmanager
+async def browser_at(address: str, cookie: str = COOKIE) -> AsyncIterator[Visitor]:
+    """A browser that looks at the pages of this address."""
     jar = aiohttp.CookieJar(unsafe=True)
     async with aiohttp.ClientSession(cookie_jar=jar) as session:
-        yield Visitor(admin.proxy.address, session)
+        yield Visitor(address, session, cookie)
 
 
 @contextlib.asynccontextmanager
