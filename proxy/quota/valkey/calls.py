@@ -21,7 +21,9 @@ from proxy.quota.valkey.pipeline import ServerError
 
 LOG = logging.getLogger("tollkeeper.quota")
 AT_ONCE: Final = 50  # of what passed while the store was away; a call takes it some 50 µs
-AGAIN_S: Final = 0.2  # until what the server refused is sent again
+# Until what the server refused is sent again: the first pause, and the longest one. Ends pile up
+# while it refuses all, and to send them all again each time would hold up everything else.
+AGAIN_S: Final = (0.2, 2.0)
 VERSION: Final = b"1"  # of the script's layout; another one means another epoch
 BASE: Final = b"{tk}:" + VERSION + b":"
 EPOCH_KEY: Final = BASE + b"epoch"
@@ -100,6 +102,8 @@ class Calls:
         self._empty = asyncio.Event()
         self._empty.set()
         self._again: asyncio.TimerHandle | None = None
+        self._pause_s = AGAIN_S[0]
+        self._refusal = ""  # what was told of last
         self._later: deque[int] = deque()  # what is sent a few at a time
         self._slow = 0  # how many of these are under way
         self._silent_since_s: float | None = None  # since when no question is answered
@@ -169,7 +173,7 @@ class Calls:
 
     def resend(self) -> None:
         """Send all that is not answered yet, in its order."""
-        self._again = None
+        self._end_pause()
         self._later.clear()
         if self.epoch is None or not self._link.usable:
             return
@@ -183,9 +187,39 @@ class Calls:
                 self._send(number)
         self._send_later()
 
+    def _end_pause(self) -> None:
+        if self._again is not None:
+            self._again.cancel()
+            self._again = None
+
+    def _resend_refused(self) -> None:
+        """Send what is not answered yet, a few at a time, until one is refused again."""
+        self._again = None
+        self._later = deque(
+            number for number, sending in self._sending.items() if not sending.under_way
+        )
+        self._send_later()
+
+    def _pause(self, number: int, refusal: str) -> None:
+        """Send what was refused again after a while, the longer the more often, and it last."""
+        if number in self._sending:
+            self._sending[number] = self._sending.pop(number)
+        if refusal != self._refusal:
+            self._refusal = refusal
+            LOG.warning("what ended is told to %s again: %s", self._link.address, refusal)
+        if self._again is None:
+            self._again = self._loop.call_later(self._pause_s, self._resend_refused)
+            self._pause_s = min(2 * self._pause_s, AGAIN_S[1])
+
     def _send_later(self) -> None:
         """Some of what passed while the store was away: requests of now come between."""
-        while self._later and self._slow < AT_ONCE and self.epoch and self._link.usable:
+        while (
+            self._later
+            and self._slow < AT_ONCE
+            and self._again is None
+            and self.epoch
+            and self._link.usable
+        ):
             number = self._later.popleft()
             if number in self._sending:
                 self._slow += 1
@@ -214,25 +248,31 @@ class Calls:
 
         def answered(answer: Any) -> None:
             sending.under_way = False
-            if slowly:
-                self._slow -= 1
-                self._send_later()
-            if self._sending.get(number) is not sending:
-                return
+            self._slow -= slowly
             try:
-                told = self._told(answer, sending.epoch)
-            except QuotaUnavailable:
-                if self._link.usable and self._again is None:
-                    self._again = self._loop.call_later(AGAIN_S, self.resend)
-                return
-            sending.answered(told, sending)  # what follows from it is waited for, too
-            self._done(number)
+                if self._sending.get(number) is sending:
+                    self._take(number, sending, answer)
+            finally:
+                if slowly:
+                    self._send_later()
 
         self._run(*sending.what, answered)
+
+    def _take(self, number: int, sending: Sending, answer: Any) -> None:
+        try:
+            told = self._told(answer, sending.epoch)
+        except QuotaUnavailable as error:
+            if self._link.usable:
+                self._pause(number, str(error))
+            return
+        self._pause_s = AGAIN_S[0]
+        sending.answered(told, sending)  # what follows from it is waited for, too
+        self._done(number)
 
     def _done(self, number: int) -> None:
         del self._sending[number]
         if not self._sending:
+            self._refusal = ""
             self._empty.set()
 
     def _run(self, operation: bytes, args: Any, answered: Callable[[Any], None]) -> None:

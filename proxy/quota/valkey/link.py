@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import logging
 import random
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
@@ -26,6 +27,7 @@ AGAIN_S: Final = (0.05, 2.0)  # between two attempts to connect: the first pause
 # An answer that is overdue by so much: the connection is dead, though neither side closed it.
 DEAD_S: Final = 5.0
 # The server is there but cannot serve: another may have taken its place.
+_MOVED = re.compile(r"MOVED [0-9]+ (?P<host>\S*):(?P<port>[0-9]{1,5})")
 _ELSEWHERE = ("READONLY", "LOADING", "MASTERDOWN", "MOVED", "ASK ", "NOAUTH", "UNBLOCKED")
 
 
@@ -65,6 +67,7 @@ class Link:
         self._peer: Peer | None = None
         self._why = "it was not reached yet"
         self._moved: Address | None = None
+        self._last = address  # where it was connected to, or tried to be
         self._keeper: asyncio.Task[None] | None = None
         self._down = asyncio.Event()
         self._down.set()
@@ -147,15 +150,20 @@ class Link:
                 if any(code in text for code in _ELSEWHERE):
                     self._note_move(text)
                     connection.close(answer)
+            elif not isinstance(answer, list | Exception):
+                # What stands before the server answers for it.
+                answer = ConnectionLost(f"{self.address} answers what the script never says")
+                connection.close(answer)
             answered(answer)
 
         return check
 
     def _note_move(self, text: str) -> None:
-        if text.startswith("MOVED "):
-            host, _, port = text.split(" ")[2].rpartition(":")
-            if host and port.isdigit():
-                self._moved = self.address.at(host, int(port))
+        moved = _MOVED.match(text)
+        if moved is not None and 0 < int(moved["port"]) <= 65_535:
+            # A node may not know its name: then it is the one by which this node was reached.
+            host = moved["host"] if moved["host"] not in ("", "?") else self._last.host
+            self._moved = self.address.at(host, int(moved["port"]))
 
     async def _keep(self) -> None:
         """Connect again and again, while nobody is at the other end."""
@@ -187,20 +195,17 @@ class Link:
         visitor = self._visitor
         assert visitor is not None, "it is opened first"
         address, self._moved = self._moved or self.address, None
-        loop = asyncio.get_running_loop()
+        self._last = address
         async with asyncio.timeout(DIAL_S):
-            try:
-                _, connection = await loop.create_connection(
-                    lambda: Pipeline(self._ended),
-                    address.host,
-                    address.port,
-                    ssl=address.security(),
-                )
-            except OSError as error:
-                raise ConnectionLost(f"{address} cannot be reached: {error}") from error
+            connection = await self._reached(address)
             try:
                 peer = await self._sign_in(connection, address)
                 await visitor.meet(peer)
+            except (TypeError, ValueError, AttributeError) as error:
+                connection.close()
+                raise QuotaUnavailable(
+                    f"{address} answers what no server of its kind says ({error})"
+                ) from error
             except BaseException:
                 connection.close()
                 raise
@@ -211,6 +216,18 @@ class Link:
         if self.connections > 1:
             LOG.warning("the quota store %s is connected again", self.address)
         visitor.connected()
+
+    async def _reached(self, address: Address) -> Pipeline:
+        try:
+            _, connection = await asyncio.get_running_loop().create_connection(
+                lambda: Pipeline(self._ended),
+                address.host,
+                address.port,
+                ssl=address.security(),
+            )
+        except (OSError, UnicodeError) as error:
+            raise ConnectionLost(f"{address} cannot be reached: {error}") from error
+        return connection
 
     async def _sign_in(self, connection: Pipeline, address: Address) -> Peer:
         try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, cast
 
 import hiredis
@@ -79,7 +79,8 @@ class Pipeline(asyncio.Protocol):
         reader, waiting = self._reader, self._waiting
         try:
             reader.feed(data)
-            while (answer := reader.gets()) is not _NOT_YET:
+            # Who gets an answer may end the connection: then all others were told that.
+            while self._waiting is waiting and (answer := reader.gets()) is not _NOT_YET:
                 waiting.popleft()(answer)
         except (hiredis.ProtocolError, IndexError) as error:
             # It does not speak the protocol, or answers what was not asked.
@@ -119,8 +120,10 @@ def _ignore(reason: Exception | None) -> None:
     """It has been told already."""
 
 
-def fields(told: bytes | Sequence[Any]) -> dict[str, str]:
-    """What INFO tells, by name."""
-    text = bytes(cast(bytes, told)).decode("utf-8", "replace")
+def fields(told: object) -> dict[str, str]:
+    """What INFO tells, by name. Raises TypeError for what is no such answer."""
+    if not isinstance(told, bytes):
+        raise TypeError(f"INFO is answered by {told!r:.60}")
+    text = told.decode("utf-8", "replace")
     pairs = (line.partition(":") for line in text.splitlines() if not line.startswith("#"))
     return {name: value.strip() for name, colon, value in pairs if colon}

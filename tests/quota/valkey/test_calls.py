@@ -9,7 +9,7 @@ import pytest
 
 from proxy.core.limits.state import Refused
 from proxy.quota import QuotaUnavailable, SharedOptions
-from proxy.quota.valkey.calls import Epoch
+from proxy.quota.valkey.calls import AT_ONCE, Epoch
 from tests.quota.stores import Clock
 from tests.quota.valkey.relay import relay
 from tests.quota.valkey.shared import shared_quota
@@ -90,6 +90,32 @@ async def test_what_the_server_refuses_for_a_while_arrives_later(valkey: ValkeyS
             valkey.ask("CONFIG", "SET", "min-replicas-to-write", "0")
         await here.quota.flush()
         assert await here.figures(DAY) == (5, 10, 985)
+        await here.quota.aclose()
+
+
+async def test_what_piles_up_while_the_server_refuses_is_sent_a_few_at_a_time(
+    valkey: ValkeyServer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    valkey.ask("FLUSHALL")
+    monkeypatch.setattr("proxy.quota.valkey.calls.AGAIN_S", (0.01, 10.0))
+    async with guard():
+        here = await store(valkey.port, 30.0)
+        running = [await here.admitted([DAY], most=1) for _ in range(300)]
+        calls = here.quota._calls  # type: ignore[attr-defined]
+        valkey.ask("CONFIG", "SET", "min-replicas-to-write", "1")
+        try:
+            for one in running:
+                here.end(one, 1)
+            await until(lambda: calls._pause_s == 0.16)
+            times = [one.times for one in calls._sending.values()]
+        finally:
+            valkey.ask("CONFIG", "SET", "min-replicas-to-write", "0")
+        await here.quota.flush()
+        assert len(times) == 300 and sum(times) <= 300 + 4 * AT_ONCE, "after four pauses"
+        assert max(times) <= 2, "none is sent a third time before all others are a second time"
+        assert await here.figures(DAY) == (300, 0, 700)
+        told = [line for line in caplog.messages if "NOREPLICAS" in line]
+        assert len(told) == 1, "the reason, once"
         await here.quota.aclose()
 
 

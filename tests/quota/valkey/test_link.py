@@ -195,12 +195,16 @@ async def test_a_connection_that_is_cut_is_made_anew(valkey: ValkeyServer) -> No
             assert await run(link, b"a") == [b"a", b"OK"]
 
 
-async def test_a_cluster_s_node_leads_to_the_one_that_has_the_keys(tmp_path: Path) -> None:
-    """A cluster of two nodes; the first has none of our keys."""
+@pytest.mark.parametrize("names", ["ip", "hostname", "unknown-endpoint"])
+async def test_a_cluster_s_node_leads_to_the_one_that_has_the_keys(
+    tmp_path: Path, names: str
+) -> None:
+    """A cluster of two nodes; the first has none of our keys, and may not know the other's name."""
     directories = [tmp_path / "one", tmp_path / "two"]
     for directory in directories:
         directory.mkdir()
-    options = ("--cluster-enabled", "yes", "--cluster-port")
+    kind = ("--cluster-preferred-endpoint-type", names)
+    options = (*kind, "--cluster-enabled", "yes", "--cluster-port")
     buses = [str(free_port()), str(free_port())]
     with (
         valkey_server(directories[0], *options, buses[0]) as one,
@@ -213,3 +217,40 @@ async def test_a_cluster_s_node_leads_to_the_one_that_has_the_keys(tmp_path: Pat
             await until(lambda: visits.told)
             assert await run(link, b"a") == [b"a", b"OK"]
             assert b"{tk}:x" in two.ask("KEYS", "*")
+
+
+@pytest.mark.parametrize("answer", [b":5\r\n", b"*1\r\n:5\r\n", b"$-1\r\n"])
+async def test_what_answers_like_no_server_is_waited_for(
+    valkey: ValkeyServer, answer: bytes
+) -> None:
+    """Something before the server that answers each command for it, until it is mended."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.read(65_536):
+            writer.write(answer)
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with (
+        server,
+        relay(server.sockets[0].getsockname()[1]) as way,
+        linked(f"valkey://127.0.0.1:{way.port}") as (link, visits),
+    ):
+        assert link.peer is None and "INFO is answered by" in link.why
+        way.to_port = valkey.port
+        await until(lambda: visits.told == ["connected"])
+        assert await run(link, b"a") == [b"a", b"OK"]
+
+
+async def test_an_answer_that_is_none_of_the_script_s_is_a_lost_connection(
+    valkey: ValkeyServer,
+) -> None:
+    async with linked(valkey.url, "return 5") as (link, _):
+        answer = await run(link, b"a")
+        assert isinstance(answer, ConnectionLost) and "never says" in str(answer)
+        await until(lambda: link.connections == 2)
+
+
+async def test_a_name_that_cannot_be_one_is_told() -> None:
+    async with linked("valkey://a..b") as (link, _):
+        assert "cannot be reached" in link.why

@@ -105,6 +105,27 @@ async def test_what_is_no_answer_ends_the_connection(answer: bytes) -> None:
         assert not connection.open and len(ended) == 1
 
 
+async def test_of_answers_that_come_together_each_is_told_once_though_one_ends_the_connection() -> (
+    None
+):
+    server, port = await answering([b"+1\r\n+2\r\n+3\r\n"])
+    told: list[tuple[int, Any]] = []
+    async with server, guard():
+        connection = await connected(port)
+
+        def first(answer: Any) -> None:
+            told.append((0, answer))
+            connection.close(ConnectionLost("it is left"))
+
+        connection.ask(command(b"X"), first)
+        for number in (1, 2):
+            connection.ask(command(b"X"), lambda answer, n=number: told.append((n, answer)))  # type: ignore[misc]
+        await until(lambda: len(told) >= 3)
+        assert [number for number, _ in told] == [0, 1, 2]
+        assert told[0][1] == b"1"
+        assert all(isinstance(answer, ConnectionLost) for _, answer in told[1:])
+
+
 async def test_all_who_wait_hear_of_a_lost_connection_once(valkey: ValkeyServer) -> None:
     ended: list[Exception | None] = []
     async with relay(valkey.port) as way, guard():
