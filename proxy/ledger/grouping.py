@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone, tzinfo
 from typing import Final, TypeAlias
 
@@ -122,22 +122,6 @@ def windows(reached: Reach, last_ms: int | None, ask: Ask) -> list[Window] | Non
         found.append((local(at_ms, ask.zone).date().isoformat(), at_ms, min(until_ms, end_ms)))
         at_ms = until_ms
     return found
-
-
-def by_window(
-    ask: Ask, found: Sequence[Window], asked: Callable[[Ask], Sequence[Line]]
-) -> list[Line]:
-    """The lines of each day or month, as `asked` answers for what is in it, sorted."""
-    others = [name for name in ask.by if name not in TIMES]
-    lines: list[Line] = []
-    for day, start_ms, end_ms in found:
-        times = {"day": day, "month": day[:7]}
-        part = msgspec.structs.replace(ask, by=others, from_ms=start_ms, to_ms=end_ms)
-        for line in asked(part):
-            rest = iter(line)
-            lines.append((*(times.get(name) or next(rest) for name in ask.by), *rest))
-    width = len(ask.by) + 1
-    return sorted(lines, key=lambda line: [(name is not None, name) for name in line[:width]])
 
 
 def usage_row(

@@ -20,6 +20,11 @@ RECORDS, QUARTERS = "records", "rollups"
 WIDE_TABLES: Final = ("rollups_4h", "rollups_daily", "rollups_monthly")
 
 _DAY_MS: Final = 86_400_000
+# From the start of a span to the next one; no window has more than one month.
+STEPS_MS: Final = {
+    QUARTERS: BUCKET_MS,
+    **dict(zip(WIDE_TABLES, (FOUR_HOURS_MS, _DAY_MS, 32 * _DAY_MS), strict=True)),
+}
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 

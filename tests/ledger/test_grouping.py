@@ -75,20 +75,6 @@ def test_there_are_no_windows(reached: Reach, last_ms: int | None, by: tuple[str
     assert grouping.windows(reached, last_ms, ask(*by)) is None
 
 
-def test_the_lines_of_windows_come_sorted_with_the_day_in_its_place() -> None:
-    lines = {0: [("b", None, 1)], 10: [(None, "USD", 2), ("b", "USD", 3)]}
-    found = grouping.by_window(
-        ask("team", "day", "month"),
-        [("2026-11-02", 10, 20), ("2026-11-01", 0, 10)],
-        lambda part: lines[part.from_ms or 0] if part.by == ["team"] else [],
-    )
-    assert found == [
-        (None, "2026-11-02", "2026-11", "USD", 2),
-        ("b", "2026-11-01", "2026-11", None, 1),
-        ("b", "2026-11-02", "2026-11", "USD", 3),
-    ]
-
-
 def test_a_row_has_the_currency_behind_the_charge() -> None:
     line = ("000 2026-11-01T01:00:00+00:00", "a", "USD")
     row = grouping.usage_row(["hour", "team"], ["charge_nano", "requests"], line, [5, None])

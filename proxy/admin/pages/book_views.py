@@ -18,7 +18,7 @@ from proxy.dataplane.endpoints.sums import Sums
 from proxy.dataplane.endpoints.turns import Turns
 from proxy.dataplane.endpoints.usage import readable
 from proxy.dataplane.pages import chart
-from proxy.dataplane.pages.lines import UseLine, most_first, use_lines
+from proxy.dataplane.pages.lines import LINE_SUMS, UseLine, most_first, use_lines
 from proxy.dataplane.pages.months import MonthAsked, moment, month_of
 from proxy.dataplane.pages.recent import RecentPage, page_of
 from proxy.dataplane.pages.views import fields_of
@@ -91,7 +91,13 @@ class BookViews:
         with readable():
             async with self._turns.of(look.visitor.asker.name):
                 rows = await self._sums.of(
-                    (*by, *more), zone, of.from_ms or 0, of.to_ms, **of.asked_for
+                    (*by, *more),
+                    zone,
+                    of.from_ms or 0,
+                    of.to_ms,
+                    of.asked_for.get("team"),
+                    of.asked_for.get("key"),
+                    LINE_SUMS,
                 )
         return [row for row in rows if of.holds(row)]
 

@@ -26,6 +26,7 @@ class SumsAsked(msgspec.Struct, frozen=True):
     to_ms: int | None
     team: str | None
     key: str | None
+    sums: tuple[str, ...] | None
 
 
 class Sums:
@@ -43,9 +44,10 @@ class Sums:
         to_ms: int | None = None,
         team: str | None = None,
         key: str | None = None,
+        sums: tuple[str, ...] | None = None,
     ) -> list[UsageRow]:
         """See `Reader.usage`. The rows are shared: none is to be changed."""
-        asked = SumsAsked(by, zone, from_ms, to_ms, team, key)
+        asked = SumsAsked(by, zone, from_ms, to_ms, team, key, sums)
         known = self._known.get(asked)
         if (
             known is None
@@ -66,5 +68,11 @@ class Sums:
 
     def _read(self, asked: SumsAsked) -> list[UsageRow]:
         return self._reader.usage(
-            asked.by, asked.from_ms, asked.to_ms, asked.zone, team=asked.team, key=asked.key
+            asked.by,
+            asked.from_ms,
+            asked.to_ms,
+            asked.zone,
+            sums=asked.sums,
+            team=asked.team,
+            key=asked.key,
         )

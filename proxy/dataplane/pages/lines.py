@@ -3,9 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Final
 
 import msgspec
+
+# What a line is made of: no other sum is read for it.
+LINE_SUMS: Final = (
+    "requests",
+    "input_tokens",
+    "output_tokens",
+    "cost_nano",
+    "charge_nano",
+    "unpriced_requests",
+    "reported_requests",
+)
 
 
 class UseLine(msgspec.Struct, frozen=True):

@@ -19,7 +19,7 @@ from proxy.dataplane.endpoints.own_records import as_shown, own_record
 from proxy.dataplane.endpoints.turns import Turns
 from proxy.dataplane.endpoints.usage import OwnUsage, readable
 from proxy.dataplane.pages import chart
-from proxy.dataplane.pages.lines import UseLine, most_first, use_lines
+from proxy.dataplane.pages.lines import LINE_SUMS, UseLine, most_first, use_lines
 from proxy.dataplane.pages.months import MonthAsked, moment, month_of
 from proxy.dataplane.pages.recent import recent_page
 from proxy.dataplane.pages.wording import advice, resets
@@ -69,7 +69,9 @@ class Views:
             for name, per in (("today", Per.DAY), ("month", Per.MONTH)):
                 start_ms = window(per, now_ms, zone).start_ms
                 with readable():
-                    rows = await self._usage.sums.of(("team",), zone, start_ms, None, tenant.team)
+                    rows = await self._usage.sums.of(
+                        ("team",), zone, start_ms, None, tenant.team, sums=LINE_SUMS
+                    )
                 team[name] = use_lines(rows, "team", viewer.snapshot.settings.currency)
         statuses: Sequence[LimitStatus] = own["limits"]
         return {
@@ -199,10 +201,16 @@ class Views:
         return month_of(asked, viewer.snapshot.zone, self._services.now_ms())
 
     async def _lines_by(self, viewer: Viewer, name: str, span: Window) -> list[UseLine]:
-        rows = await self._rows(viewer, (name,), span)
+        rows = await self._rows(viewer, (name,), span, LINE_SUMS)
         return use_lines(rows, name, viewer.snapshot.settings.currency)
 
-    async def _rows(self, viewer: Viewer, by: tuple[str, ...], span: Window) -> list[UsageRow]:
+    async def _rows(
+        self,
+        viewer: Viewer,
+        by: tuple[str, ...],
+        span: Window,
+        sums: tuple[str, ...] | None = None,
+    ) -> list[UsageRow]:
         """Sums that the viewer may read: a lead its team's, a member its own."""
         tenant, zone = viewer.tenant, viewer.snapshot.zone
         own = not (tenant.lead and tenant.team is not None)
@@ -210,7 +218,7 @@ class Views:
         with readable():
             async with self._turns.of(tenant.key_id):
                 return await self._usage.sums.of(
-                    by, zone, span.start_ms, span.end_ms, tenant.team, key
+                    by, zone, span.start_ms, span.end_ms, tenant.team, key, sums
                 )
 
 

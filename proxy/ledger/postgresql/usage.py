@@ -21,10 +21,9 @@ from proxy.ledger.postgresql.values import json_value
 from proxy.ledger.reading import LABEL, TAG, UsageRow
 from proxy.ledger.spans import (
     BUCKET_MS,
-    FOUR_HOURS_MS,
     QUARTERS,
     RECORDS,
-    WIDE_TABLES,
+    STEPS_MS,
     Piece,
     Reach,
     pieces,
@@ -50,11 +49,6 @@ SELECT at FROM found WHERE at IS NOT NULL"""
 _EVER_MS: Final = 2**63 - 1
 _OF_CLOCK: Final = {name: f"clock.{name}" for name in TIMES}
 _OF_WINDOW: Final = {"day": "day", "month": "left(day, 7)"}
-# From the start of a span to the next one; no window has more than one month.
-_STEPS_MS: Final = {
-    QUARTERS: BUCKET_MS,
-    **dict(zip(WIDE_TABLES, (FOUR_HOURS_MS, 86_400_000, 32 * 86_400_000), strict=True)),
-}
 
 
 def _of_usage(name: str) -> str:
@@ -138,7 +132,7 @@ def _of_windows(reached: Reach, windows: Sequence[Window], ask: Ask, values: _Va
                 rows = _piece(part, ask, False, values)
                 queries.append(f"SELECT %(day{n})s::text AS day, part.* FROM ({rows}) AS part")
             else:
-                spans = range(part.from_ms, part.to_ms, _STEPS_MS[part.table])
+                spans = range(part.from_ms, part.to_ms, STEPS_MS[part.table])
                 starts.setdefault(part.table, []).extend((ms, day) for ms in spans)
     for table, of_table in starts.items():
         values[f"{table}_ms"] = [ms for ms, _ in of_table]

@@ -6,8 +6,11 @@ import sqlite3
 from collections.abc import Sequence
 from typing import TypeAlias
 
+import msgspec
+
+from proxy.ledger.grouping import IN_ROLLUPS, TIMES, Ask, Window
 from proxy.ledger.late_prices import Columns, counted
-from proxy.ledger.spans import BUCKET_MS, QUARTERS, RECORDS, Piece, Reach
+from proxy.ledger.spans import BUCKET_MS, QUARTERS, RECORDS, STEPS_MS, Piece, Reach, pieces
 from proxy.ledger.sqlite.sums import GROUPS, HALF, MONEY, SUMS
 
 # A version of the schema. An older ledger that was not opened for writing since then has only
@@ -16,7 +19,7 @@ WIDE_SINCE_VERSION = 3
 
 _EXPRESSIONS = dict(SUMS)
 
-Only: TypeAlias = Sequence[tuple[str, str]]  # columns that have one value, each with it
+Query: TypeAlias = tuple[str, list[int | str]]  # a query and its values
 
 
 def reach(connection: sqlite3.Connection, version: int) -> Reach:
@@ -30,33 +33,80 @@ def reach(connection: sqlite3.Connection, version: int) -> Reach:
     return Reach(first_ms, until_ms)
 
 
-def source(
-    parts: Sequence[Piece],
-    names: Sequence[str],
-    only: Only = (),
-    *,
-    with_bucket: bool = False,
-) -> tuple[str, list[int | str]]:
-    """A query for the groups and the two halves of each named sum (`…_h`, `…_l`), with its values.
+def source(parts: Sequence[Piece], ask: Ask, *, with_bucket: bool = False) -> Query:
+    """A query for what is asked of these parts: the groups and two halves of each sum.
 
-    A half has 32 bits: SQLite refuses to sum past 63 bits, and money may reach that. A group may
+    The groups are the columns that `ask.by` names of roll-ups, and the currency. A half (`…_h`,
+    `…_l`) has 32 bits: SQLite refuses to sum past 63 bits, and money may reach that. A group may
     come more than once. `with_bucket` puts the quarter hour `bucket_ms` in front; wide spans have
-    none. Roll-ups are read of the groups that `only` chooses; of records all groups come.
+    none.
     """
-    queries: list[str] = []
-    bounds: list[int | str] = []
+    found = []
     for part in parts:
         assert not (with_bucket and part.table not in (RECORDS, QUARTERS)), (
             "a wide span has no quarter hour"
         )
-        query, own = (
-            _of_records(part, names, with_bucket)
-            if part.table == RECORDS
-            else _of_rollups(part, names, only, with_bucket)
+        bucket = ["bucket_ms"] if with_bucket else []
+        if part.table == RECORDS:
+            found.append(_of_records(part, ask, bucket))
+        elif part.table == QUARTERS:
+            found.append(_of_quarters(ask, bucket, _within(part, ask)))
+        else:
+            where, bounds = ranged("bucket_ms", *_ends(part))
+            found.append(_of_wide(part.table, ask, "", (where, [*bounds])))
+    return _all(found)
+
+
+def source_of_windows(reached: Reach, windows: Sequence[Window], ask: Ask) -> Query:
+    """The same of each window, with its first day as `day` in front.
+
+    Each table is read once for all windows, by the starts of the spans that they have of it.
+    """
+    found: list[Query] = []
+    starts: dict[str, list[tuple[int, str]]] = {}
+    for day, from_ms, to_ms in windows:
+        for part in pieces(from_ms, to_ms, reached):
+            if part.table == RECORDS or part.from_ms is None or part.to_ms is None:
+                query, values = source([part], ask)
+                found.append((f"SELECT ? AS day, * FROM ({query})", [day, *values]))
+            else:
+                spans = range(part.from_ms, part.to_ms, STEPS_MS[part.table])
+                starts.setdefault(part.table, []).extend((ms, day) for ms in spans)
+    found += [_by_day(table, of_table, ask) for table, of_table in starts.items()]
+    return _all(found)
+
+
+def _by_day(table: str, starts: Sequence[tuple[int, str]], ask: Ask) -> Query:
+    """What is asked of one table, by the day that belongs to each span."""
+    spans = msgspec.json.encode([ms for ms, _ in starts]).decode()
+    within: Query = ("bucket_ms IN (SELECT value FROM json_each(?))", [spans])
+    if table == QUARTERS:
+        query, values = _of_quarters(ask, ["bucket_ms"], within)
+    else:
+        first_ms, last_ms = min(ms for ms, _ in starts), max(ms for ms, _ in starts)
+        where, bounds = ranged("bucket_ms", first_ms, last_ms + 1)
+        # Where that would read more than is asked for.
+        gaps = len(starts) < (last_ms - first_ms) // STEPS_MS[table] + 1
+        chosen: Query = (
+            (f"{where} AND {within[0]}", [*bounds, spans]) if gaps else (where, [*bounds])
         )
-        queries.append(query)
-        bounds += own
-    return " UNION ALL ".join(queries), bounds
+        query, values = _of_wide(table, ask, "bucket_ms", chosen)
+    columns = ", ".join([*groups_of(ask), *(f"{name}_h, {name}_l" for name in ask.names)])
+    days = msgspec.json.encode([{"at": ms, "day": day} for ms, day in starts]).decode()
+    clock = (
+        "SELECT json_extract(value, '$.at') AS bucket_ms, json_extract(value, '$.day') AS day "
+        "FROM json_each(?)"
+    )
+    joined = (
+        f"SELECT * FROM (WITH clock AS MATERIALIZED ({clock}) SELECT day, {columns} "
+        f"FROM ({query}) JOIN clock USING (bucket_ms))"
+    )
+    return joined, [days, *values]
+
+
+def groups_of(ask: Ask) -> list[str]:
+    """The columns of roll-ups that are asked for, with the currency."""
+    return [*(IN_ROLLUPS[name] for name in ask.by if name not in TIMES), "currency"]
 
 
 def halves(name: str, expression: str) -> str:
@@ -88,43 +138,68 @@ def buckets(from_ms: int | None, to_ms: int | None) -> tuple[str, list[int]]:
     )
 
 
-def _of_records(
-    part: Piece, names: Sequence[str], with_bucket: bool
-) -> tuple[str, list[int | str]]:
-    where, bounds = ranged("{row}.started_at_ms", part.from_ms, part.to_ms)
-    bucket = [f"started_at_ms - started_at_ms % {BUCKET_MS} AS bucket_ms"] if with_bucket else []
-    sums = [(name, _EXPRESSIONS[name]) for name in names]
-    return counted(Columns(bucket, GROUPS, sums, halves), where), [*bounds, *bounds]
+def _all(found: Sequence[Query]) -> Query:
+    return " UNION ALL ".join(query for query, _ in found), [
+        value for _, values in found for value in values
+    ]
 
 
-def _of_rollups(
-    part: Piece, names: Sequence[str], only: Only, with_bucket: bool
-) -> tuple[str, list[int | str]]:
-    where, bounds = ranged("bucket_ms", part.from_ms, part.to_ms)
-    chosen = "".join(f" AND {column} = ?" for column, _ in only)
-    values = [value for _, value in only]
-    if part.table == QUARTERS:
-        columns = [
-            *(["bucket_ms"] if with_bucket else []),
-            *GROUPS,
-            *(halves(name, name) for name in names),
-        ]
-        if any(column == "key_id" for column, _ in only):
-            # The index has the key behind the quarter hour: one look at each of them.
-            found, bounds = buckets(part.from_ms, part.to_ms)
-            where = f"bucket_ms IN ({found})"
-        query = f"SELECT {', '.join(columns)} FROM rollups WHERE {where}{chosen}"
-        return query, [*bounds, *values]
+def _ends(part: Piece) -> tuple[int | None, int | None]:
+    return part.from_ms, part.to_ms
+
+
+def _only(ask: Ask) -> Query:
+    """The condition that columns have the one value that is asked for."""
+    terms = "".join(f" AND {column} = ?" for column, _ in ask.only())
+    return terms, [value for _, value in ask.only()]
+
+
+def _within(part: Piece, ask: Ask) -> Query:
+    """The condition that a quarter hour lies in the part."""
+    if ask.key is None:
+        where, bounds = ranged("bucket_ms", *_ends(part))
+        return where, [*bounds]
+    # The index has the key behind the quarter hour: one look at each of them.
+    found, bounds = buckets(*_ends(part))
+    return f"bucket_ms IN ({found})", [*bounds]
+
+
+def _of_records(part: Piece, ask: Ask, bucket: Sequence[str]) -> Query:
+    where, bounds = ranged("{row}.started_at_ms", *_ends(part))
+    own = [f"started_at_ms - started_at_ms % {BUCKET_MS} AS {name}" for name in bucket]
+    sums = [(name, _EXPRESSIONS[name]) for name in ask.names]
+    rows = counted(Columns(own, GROUPS, sums, halves), where)
+    only, values = _only(ask)
+    columns = [*bucket, *groups_of(ask), *(f"{name}_h, {name}_l" for name in ask.names)]
+    query = f"SELECT {', '.join(columns)} FROM ({rows}) WHERE 1{only}"
+    return query, [*bounds, *bounds, *values]
+
+
+def _of_quarters(ask: Ask, bucket: Sequence[str], within: Query) -> Query:
+    only, values = _only(ask)
+    columns = [*bucket, *groups_of(ask), *(halves(name, name) for name in ask.names)]
+    query = f"SELECT {', '.join(columns)} FROM rollups WHERE {within[0]}{only}"
+    return query, [*within[1], *values]
+
+
+def _of_wide(table: str, ask: Ask, bucket: str, within: Query) -> Query:
+    """What is asked of a wide table, summed; by span too if `bucket` names it."""
+    only, values = _only(ask)
     sums = [
         f"sum({name}_high) AS {name}_h, sum({name}_low) AS {name}_l"
         if name in MONEY
         else halves(name, f"sum({name})")
-        for name in names
+        for name in ask.names
     ]
-    # The spans of a group lie together. CROSS JOIN makes SQLite go group by group, so that it has
-    # nothing to sort.
-    return (
-        f"SELECT {', '.join([*GROUPS, *sums])} FROM rollup_groups AS g CROSS JOIN {part.table} ON "
-        f"group_id = g.id AND {where}{' WHERE ' + chosen[5:] if only else ''} GROUP BY g.id",
-        [*bounds, *values],
+    groups = groups_of(ask)
+    shown = [bucket, *groups] if bucket else groups
+    # The spans of a group lie together, so that summing by its number needs no sorting. It leaves
+    # as many sums as there are keys and models; where not both are asked for, rows are sorted.
+    keys = ["g.id"] if {"key", "model"} <= set(ask.by) else groups
+    by = ", ".join([*keys, bucket] if bucket else keys)
+    # CROSS JOIN makes SQLite go group by group.
+    query = (
+        f"SELECT {', '.join([*shown, *sums])} FROM rollup_groups AS g CROSS JOIN {table} ON "
+        f"group_id = g.id AND {within[0]} WHERE 1{only} GROUP BY {by}"
     )
+    return query, [*within[1], *values]

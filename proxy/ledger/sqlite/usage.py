@@ -7,7 +7,7 @@ records.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -16,7 +16,7 @@ from proxy.ledger.grouping import FLAGGED, IN_ROLLUPS, TIMES, Ask, Line
 from proxy.ledger.late_prices import Columns, counted
 from proxy.ledger.reading import LABEL, TAG, UsageRow
 from proxy.ledger.spans import BUCKET_MS, Reach, pieces
-from proxy.ledger.sqlite.spans import buckets, halves, ranged, source
+from proxy.ledger.sqlite.spans import buckets, halves, ranged, source, source_of_windows
 from proxy.ledger.sqlite.sums import GROUPS, HALF, MONEY, SUMS
 
 
@@ -40,6 +40,10 @@ _NAMED = {
     LABEL: "(SELECT value FROM json_each(records.labels) WHERE key = ?)",
     TAG: "(SELECT value FROM json_each(records.tags) WHERE key = ?)",
 }
+
+
+# What the times of a window are in `source_of_windows`.
+_OF_WINDOW = {"day": "day", "month": "substr(day, 1, 7)"}
 
 
 def grouped(connection: sqlite3.Connection, reached: Reach, ask: Ask) -> list[UsageRow]:
@@ -153,40 +157,45 @@ def _sums(connection: sqlite3.Connection, reached: Reach, ask: Ask) -> list[Line
         return _asked(connection, ask, *_record_source(ask))
     (last_ms,) = connection.execute("SELECT max(bucket_ms) FROM rollups").fetchone()
     windows = grouping.windows(reached, last_ms, ask)
-    if windows is not None:
-        return grouping.by_window(ask, windows, lambda part: _of_range(connection, reached, part))
-    return _of_range(connection, reached, ask)
+    if windows is None:
+        return _of_range(connection, reached, ask)
+    rows, values = source_of_windows(reached, windows, ask)
+    return _asked(connection, ask, rows, values, _OF_WINDOW) if rows else []
 
 
 def _of_range(connection: sqlite3.Connection, reached: Reach, ask: Ask) -> list[Line]:
     by_time = any(name in ask.by for name in TIMES)
     rows, bounds = source(
         pieces(ask.from_ms, ask.to_ms, Reach(reached.first_ms, 0) if by_time else reached),
-        ask.names,
-        ask.only(),
+        ask,
         with_bucket=by_time,
     )
     return _asked(connection, ask, rows, bounds)
 
 
 def _asked(
-    connection: sqlite3.Connection, ask: Ask, rows: str, bounds: Sequence[str | int]
+    connection: sqlite3.Connection,
+    ask: Ask,
+    rows: str,
+    bounds: Sequence[str | int],
+    times: Mapping[str, str] | None = None,
 ) -> list[Line]:
-    """The answer to the query for `rows`, grouped by the names and the currency."""
-    clock, clock_bounds = _clock_source(ask)
-    groups = [f"{IN_ROLLUPS.get(name, f'g{n}')} AS g{n}" for n, name in enumerate(ask.by)]
+    """The answer to the query for `rows`, grouped by the names and the currency.
+
+    `times` says what the local times are in `rows`; None: they follow from `bucket_ms`.
+    """
+    clock, clock_bounds = _clock_source(ask) if times is None else ("", [])
+    named = IN_ROLLUPS | dict(times or {})
+    groups = [f"{named.get(name, f'g{n}')} AS g{n}" for n, name in enumerate(ask.by)]
     sums = [f"sum({name}_h), sum({name}_l)" for name in ask.names]
     keys = ", ".join(str(n + 1) for n in range(len(ask.by) + 1))
-    only = ask.only()
-    where = " AND ".join(f"{column} = ?" for column, _ in only)
     query = (
         f"WITH source AS ({rows}){f', clock AS MATERIALIZED ({clock})' if clock else ''} SELECT "
         f"{', '.join([*groups, 'currency', *sums])} "
         f"FROM source {'JOIN clock USING (bucket_ms)' if clock else ''} "
-        f"{f'WHERE {where} ' if only else ''}GROUP BY {keys} ORDER BY {keys}"
+        f"GROUP BY {keys} ORDER BY {keys}"
     )
-    values = [*bounds, *clock_bounds, *(value for _, value in only)]
-    return connection.execute(query, values).fetchall()
+    return connection.execute(query, [*bounds, *clock_bounds]).fetchall()
 
 
 def _clock_source(ask: Ask) -> tuple[str, list[int]]:
@@ -219,7 +228,10 @@ def _record_source(ask: Ask) -> tuple[str, list[str | int]]:
             own.append(f"{_BY_RECORD[name]} AS g{n}")
     own.append(f"started_at_ms - started_at_ms % {BUCKET_MS} AS bucket_ms")
     sums = [(name, expression) for name, expression in SUMS if name in ask.names]
-    return counted(Columns(own, GROUPS, sums, halves), where), [*values, *bounds] * 2
+    rows = counted(Columns(own, GROUPS, sums, halves), where)
+    terms = " AND ".join(f"{column} = ?" for column, _ in ask.only()) or "1"
+    only = [value for _, value in ask.only()]
+    return f"SELECT * FROM ({rows}) WHERE {terms}", [*[*values, *bounds] * 2, *only]
 
 
 def _named(name: str) -> tuple[str, str] | None:

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC
 from pathlib import Path
 
 import pytest
 
+from proxy.ledger.grouping import Ask
 from proxy.ledger.spans import Piece, pieces
 from proxy.ledger.sqlite.read_only import reading
 from proxy.ledger.sqlite.spans import reach, source
-from proxy.ledger.sqlite.sums import GROUPS
 from tests.ledger.ledgers import opened_sqlite
 from tests.ledger.samples import START_MS, rows
 from tests.ledger.seasons import DAY_MS, year
+
+
+def asking(*by: str, **more: str) -> Ask:
+    return Ask(by, None, None, UTC, ["requests", "charge_nano"], **more)
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +33,7 @@ def test_few_rows_are_read_for_months(booked_year: Path) -> None:
     with reading(booked_year) as connection:
         query, bounds = source(
             pieces(START_MS - 60 * DAY_MS, START_MS - DAY_MS, reach(connection, 3)),
-            ["requests", "charge_nano"],
+            asking("team", "key", "model", "upstream"),
         )
         plan = [row[3] for row in rows(connection, f"EXPLAIN QUERY PLAN {query}", *bounds)]
     assert not any("TEMP B-TREE" in step or step.startswith("SCAN rollups") for step in plan), plan
@@ -45,8 +50,7 @@ def test_of_one_key_only_its_own_rows_are_read(booked_year: Path) -> None:
         until_ms = reach(connection, 3).folded_until_ms
         query, bounds = source(
             pieces(START_MS - 60 * DAY_MS, START_MS + DAY_MS, reach(connection, 3)),
-            ["requests", "charge_nano"],
-            [("key_id", "k1"), ("team", "a")],
+            asking("model", team="a", key="k1"),
         )
         plan = [row[3] for row in rows(connection, f"EXPLAIN QUERY PLAN {query}", *bounds)]
     assert until_ms < START_MS, "some of it is in quarter hours"
@@ -62,9 +66,13 @@ def test_of_one_key_only_its_own_rows_are_read(booked_year: Path) -> None:
 
 def test_groups_come_as_they_are(booked_year: Path) -> None:
     with reading(booked_year) as connection:
-        query, bounds = source([Piece("rollups_monthly", None, None)], ["requests"])
+        query, bounds = source([Piece("rollups_monthly", None, None)], asking("upstream", "key"))
         assert [column[0] for column in connection.execute(query, bounds).description] == [
-            *GROUPS,
+            "upstream",
+            "key_id",
+            "currency",
             "requests_h",
             "requests_l",
+            "charge_nano_h",
+            "charge_nano_l",
         ]
