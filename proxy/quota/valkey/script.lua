@@ -16,6 +16,7 @@
 -- that is gone needs no pointer to the one below. Numbers begin at the time of the bucket's making,
 -- so a hold of an earlier bucket stands below every layer, which is right: that one ran empty.
 local BILLION, STEP, floor = 1000000000, 4194304, math.floor
+local BACK_MS = 1000  -- a clock that goes back by more was set; by less, it is waited for
 local call, pack, unpacked = redis.call, cmsgpack.pack, cmsgpack.unpack
 
 local operation, epoch, prefix = ARGV[1], ARGV[2], ARGV[3]
@@ -78,6 +79,7 @@ end
 
 -- Leaks up to now, of the newest first. The caller saves the state.
 local function flow(s, name)
+  if s[3] > now + BACK_MS then s[3] = now end  -- else nothing would flow until it is as late again
   if now <= s[3] then return end
   local h, l = leaked(s)
   s[3] = now
@@ -239,7 +241,8 @@ function run.reserve()
     local s, lh, ll = raws[i] and unpacked(raws[i]), limit[5], limit[6]
     if limit[1] == 'R' then
       s = s or new_rate(limit[12], limit[13])
-      if s[4] ~= limit[12] or s[5] ~= limit[13] then  -- the limit has another amount now
+      -- The limit has another amount now, or the clock was set back: saved also where it refuses.
+      if s[4] ~= limit[12] or s[5] ~= limit[13] or s[3] > now + BACK_MS then
         flow(s, names[i])
         s[4], s[5] = limit[12], limit[13]
         save_rate(names[i], s)
@@ -484,7 +487,8 @@ end
 function run.once()
   local key = prefix .. args[1]
   local till = call('GET', key)
-  if till and now < tonumber(till) then return {0, now} end
+  local rest = till and tonumber(till) - now  -- more than ms: the clock was set back
+  if rest and rest > 0 and rest <= args[2] then return {0, now} end
   call('SET', key, exact(now + args[2]), 'PX', exact(args[2]))
   return {1, now}
 end

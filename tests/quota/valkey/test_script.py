@@ -160,6 +160,37 @@ async def test_a_rate_is_the_core_s_bucket_at_each_of_100_000_steps(
     await same_steps(valkey, 1000 + seed, 5_000)
 
 
+async def test_a_rate_flows_on_when_the_server_s_clock_was_set_back(valkey: ValkeyServer) -> None:
+    """It ran ahead for five hours: what came meanwhile must not block the next five."""
+    here, quota = await store(valkey)
+    rate = limit("60 tokens/minute", "strict")
+    here.clock.pass_ms(5 * 3_600_000)
+    here.end(await here.admitted([rate], most=60), 60)
+    here.clock.pass_ms(-5 * 3_600_000)
+    assert isinstance(await here.ask([rate], most=1), Refused), "nothing has flowed off"
+    here.clock.pass_ms(10_000)
+    for _ in range(10):
+        here.end(await here.admitted([rate], most=1), 1)
+    assert isinstance(await here.ask([rate], most=1), Refused), "and no more than in ten seconds"
+    await quota.aclose()
+
+
+async def test_a_step_back_of_less_than_a_second_is_waited_for(valkey: ValkeyServer) -> None:
+    """To and fro, a clock must not have the same time flow twice."""
+    here, quota = await store(valkey)
+    rate = limit("60 tokens/minute", "strict")
+    here.end(await here.admitted([rate], most=60), 60)
+    for _ in range(5):
+        here.clock.pass_ms(-900)
+        assert isinstance(await here.ask([rate], most=1), Refused)
+        here.clock.pass_ms(900)
+        here.end(await here.admitted([rate], most=0), 0)  # which takes nothing and is written
+        assert isinstance(await here.ask([rate], most=1), Refused)
+    here.clock.pass_ms(1000)
+    here.end(await here.admitted([rate], most=1), 1)
+    await quota.aclose()
+
+
 async def test_layers_are_as_many_as_requests_run(valkey: ValkeyServer) -> None:
     here, quota = await store(valkey)
     rate = limit("1_000_000 tokens/hour")

@@ -75,4 +75,8 @@ async def test_a_limit_that_only_warns_is_told_once_a_period(valkey: ValkeyServe
         here[0].clock.pass_ms(60_000)
         await here[1].admitted([minute, slots])
         assert len(await told(here)) == 2
+        # The server's clock was set back: it would be silent until it is as late again.
+        here[0].clock.pass_ms(-3_600_000)
+        await here[2].admitted([minute, slots])
+        assert len(await told(here)) == 2
         await close(here)
