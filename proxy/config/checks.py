@@ -248,6 +248,12 @@ def _sizes(settings: Settings, problem: Callable[[str, str], None]) -> None:
             "journal.size_max",
             f"must hold at least {JOURNAL_SEGMENTS_MIN} segments of journal.segment: {least} bytes",
         )
+    if settings.journal.adopt and settings.ledger.url.startswith("sqlite:"):
+        problem(
+            "journal.adopt",
+            "only a ledger that several processes share tells which of them are silent: write"
+            " ledger.url: postgresql://…, or leave this off",
+        )
 
 
 def warnings(settings: Settings, now_ms: int) -> list[str]:

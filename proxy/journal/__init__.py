@@ -28,7 +28,7 @@ The parts, bottom up:
 - maintenance: the loops beside the writing.
 - recovery: what a dead process left.
 - unbooked: the closes that are still in memory.
-- reader, lock, files_in_use, options, status.
+- reader, lock, shared_locks, files_in_use, options, status.
 - writer: `Journal`, the only part with callers.
 """
 
@@ -36,10 +36,12 @@ from proxy.journal.lock import claimable
 from proxy.journal.options import JournalOptions
 from proxy.journal.reader import JournalReader
 from proxy.journal.recovery import Recovered, Skipped, recover
+from proxy.journal.shared_locks import Doubt, doubt
 from proxy.journal.status import JournalFigures, all_figures, inspect
 from proxy.journal.writer import Journal, JournalUnavailable
 
 __all__ = [
+    "Doubt",
     "Journal",
     "JournalFigures",
     "JournalOptions",
@@ -49,6 +51,7 @@ __all__ = [
     "Skipped",
     "all_figures",
     "claimable",
+    "doubt",
     "inspect",
     "recover",
 ]

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+_LOG = logging.getLogger("tollkeeper.journal")
 LOCK: Final = "lock"
 WRITERS_MAX: Final = 1000  # far beyond the processes that share one data directory
+ADOPTION_S: Final = 120.0  # longer than a dead process' journal takes to be booked
+_ADOPTED: Final = b"adopted\n"
+_AGAIN_S = 0.1
 _LOOK_S = 0.005
 _DIRECTORY_MODE = 0o700  # entries name keys and teams
 
@@ -50,16 +55,43 @@ def claim_first(root: Path) -> tuple[Path, int]:
     raise OSError(f"all {WRITERS_MAX} writer directories under {root} are in use")
 
 
-def claim_named(root: Path, name: str) -> tuple[Path, int]:
-    """This writer's directory, and the file descriptor of its lock. OSError if it is held."""
+def claim_named(
+    root: Path, name: str, pause: Callable[[float], None] = time.sleep
+) -> tuple[Path, int]:
+    """This writer's directory, and the file descriptor of its lock. OSError if it is held.
+
+    A process that only books what this writer left is waited for.
+    """
     directory = root / name
-    fd = try_lock(directory)
+    waited_s = 0.0
+    while (fd := try_lock(directory)) is None and waited_s < ADOPTION_S and is_adopted(directory):
+        if not waited_s:
+            _LOG.warning("another process books what %s left here; this one waits for it", name)
+        pause(_AGAIN_S)
+        waited_s += _AGAIN_S
     if fd is None:
         raise OSError(
             f"another process runs as {name!r} on this data directory: stop it, or give this one"
             " another `instance` and another data_dir"
         )
+    os.ftruncate(fd, 0)  # what an adopter said before
     return directory, fd
+
+
+def lock_to_adopt(directory: Path) -> int | None:
+    """As `try_lock`, for a process that only books what was left here: its owner waits for that."""
+    fd = try_lock(directory)
+    if fd is not None:
+        os.pwrite(fd, _ADOPTED, 0)
+    return fd
+
+
+def is_adopted(directory: Path) -> bool:
+    """Whether the holder of the lock, if there is one, only books what was left here."""
+    try:
+        return (directory / LOCK).read_bytes() == _ADOPTED
+    except OSError:
+        return False
 
 
 def is_locked(directory: Path) -> bool:

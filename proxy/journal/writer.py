@@ -32,7 +32,7 @@ from proxy.journal.frames import (
     PAYLOAD_BYTES_MAX,
     VOID,
 )
-from proxy.journal.lock import LOCK, claim_first, claim_named, try_lock
+from proxy.journal.lock import LOCK, claim_first, claim_named, lock_to_adopt
 from proxy.journal.maintenance import Housekeeping, Maintenance
 from proxy.journal.open_exchanges import OpenExchange, OpenExchanges
 from proxy.journal.options import JournalOptions
@@ -142,7 +142,7 @@ class Journal:
         Blocking. Raises JournalUnavailable.
         """
         try:
-            lock_fd = try_lock(directory)
+            lock_fd = lock_to_adopt(directory)
         except OSError as error:
             raise JournalUnavailable(
                 f"the journal in {directory} cannot be taken over: {error}"

@@ -185,7 +185,14 @@ class Ledger(Protocol):
         ...
 
     async def position(self, writer: str) -> int:
-        """The journal seq up to which this writer's closes are booked; 0 for a new writer."""
+        """The journal seq up to which this writer's closes are booked; 0 for a new writer.
+
+        From then on, where several processes share the ledger, no other one books as this writer.
+        """
+        ...
+
+    async def release(self, writer: str) -> None:
+        """Let another process book as this writer, whose journal this one has booked and left."""
         ...
 
     async def salts(self) -> dict[str, bytes]:

@@ -98,6 +98,19 @@ class Sharing(Protocol):
         """
         ...
 
+    async def take_over(self, name: str, home: str = "") -> bool:
+        """Take the place of a dead process, whose journal this one is about to book.
+
+        False, and nothing is changed, where it was heard of within LAPSE_S; unless it ran on the
+        data directory `home`, whose lock says that it is dead. If it was only paused, it must not
+        go on: it learns at its next look that its name was taken (NameTaken).
+        """
+        ...
+
+    async def settled(self, name: str) -> None:
+        """Say that all of a process whose place was taken is booked, as if it had left."""
+        ...
+
     async def aclose(self) -> None:
         """End the connection."""
         ...

@@ -152,7 +152,9 @@ class Server:
             tasks.spawn(services.recorder.run(), "recorder")
             tasks.spawn(services.counter.run(), "counter")
             kept = () if member is None else member.names
-            await count_what_was_used(services, snapshot, tasks, kept, is_there=book.is_there)
+            adopting = await count_what_was_used(
+                services, snapshot, tasks, kept, is_there=book.is_there
+            )
             settings = snapshot.settings
             if book.is_there:
                 await check_newest(services.reader, settings.data_dir / settings.ledger.key_file)
@@ -183,6 +185,7 @@ class Server:
                     late = LateLedger(services, lambda: gateway.snapshot, tenancy)
                     following.begin_late(book.silent_s, late.catch_up)
                 tasks.spawn(following.run(), "following of other processes")
+            tasks.spawn(adopting.run(lambda: gateway.snapshot), "adoption of others")
             tasks.spawn(keep_counted(services, lambda: gateway.snapshot), "counts")
             tasks.spawn(_watch(services, listener, readiness, clock), "watch")
             notifier = _tell_operators(services, gateway, tasks, close)
@@ -190,10 +193,7 @@ class Server:
             addresses = Addresses(data, metrics_address, admin, tuple(more))
             front = Front(gateway, listener, acceptor, metrics, addresses)
             readiness.serve()
-            gc.collect()
-            gc.freeze()
-            gc.set_threshold(*GC_THRESHOLDS)
-            sys.setswitchinterval(SWITCH_INTERVAL_S)
+            _tune()
             return cls(services, front, reloads, readiness, notifier, tasks, stop, close.pop_all())
 
     @property
@@ -290,6 +290,14 @@ class Server:
             with contextlib.suppress(LedgerError, LedgerUnavailable):
                 await sharing.leave()
         await self._close.aclose()
+
+
+def _tune() -> None:
+    """What the start made stays: it is looked through no more for what can be freed."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
 
 
 def _tell_operators(

@@ -4,29 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 
-from proxy.accounting.adoption import adopt_others
 from proxy.core.dialects.registry import DIALECTS, PASSTHROUGH
 from proxy.core.ids import made_at_ms
-from proxy.core.limits.decisions import Used
 from proxy.core.pricing.served_models import ServedModels
-from proxy.core.records.corrections import used_by
-from proxy.core.usage import UsageRecord
 from proxy.dataplane.owners import OWNERS_MAX, Owners
 from proxy.dataplane.services import Services
 from proxy.dataplane.snapshot import Snapshot
-from proxy.journal import JournalOptions
 from proxy.ledger import BATCH_MAX, LedgerError, LedgerUnavailable, Reader
 from proxy.ledger.reading import Recent
 from proxy.quota import QuotaUnavailable
 from proxy.quota.rebuild import restore
+from proxy.server.adopting import Adopting
+from proxy.server.left_holds import booked_use
 from proxy.server.tasks import Tasks
 
 LOG = logging.getLogger("tollkeeper.server")
 
-# how long the ledger may take to book the journal of one dead process; else at the next start
-ADOPT_S = 60.0
 KEPT_LOOKED_AT_MAX = 200_000  # of the latest records, for the ids of answers that vendors keep
 # so far back objects at vendors are looked for: about a second of reading
 OWNED_RECORDS_MAX = 1_000_000
@@ -36,19 +31,12 @@ RESTORE_AGAIN_S = 0.2  # between two attempts to restore the counts of a shared 
 BOOK_AT_START_S = 2.0  # how long a start waits for that, and for its own journal
 
 
-async def book_what_was_left(
-    services: Services,
-    snapshot: Snapshot,
-    options: JournalOptions,
-    tasks: Tasks,
-    kept: Collection[str] = (),
-) -> None:
+async def book_what_was_left(services: Services, adopting: Adopting, tasks: Tasks) -> None:
     """Books the journals of dead processes, because limits count what is in the book.
 
     A slow ledger keeps nobody from serving.
     """
-    adoption = left_by_others(services, snapshot, options, kept)
-    adopted = tasks.spawn(adoption, "adoption")
+    adopted = tasks.spawn(adopting.at_start(), "adoption")
     booked = await services.recorder.drain(BOOK_AT_START_S)
     await asyncio.wait({adopted}, timeout=BOOK_AT_START_S)
     if not booked or not adopted.done():
@@ -56,21 +44,6 @@ async def book_what_was_left(
             "the ledger is slow: limits will count the earlier requests that it has not booked yet"
             " from the next start on"
         )
-
-
-def left_by_others(
-    services: Services, snapshot: Snapshot, options: JournalOptions, kept: Collection[str]
-) -> Coroutine[None, None, int]:
-    """The taking over of journals of dead processes, to be run."""
-    return adopt_others(
-        snapshot.settings.data_dir / "journal",
-        options,
-        services.ledger,
-        services.metrics,
-        snapshot.prices,
-        timeout_s=ADOPT_S,
-        kept=kept,
-    )
 
 
 async def count_limits(
@@ -124,7 +97,8 @@ async def settle_what_was_held(services: Services, started_ms: int) -> None:
                 some, held = held[:HELD_AT_ONCE], held[HELD_AT_ONCE:]
                 booked = await services.ledger.stored(some)
                 for id in some:
-                    services.quota.settle_left(id, await _used(services.reader, booked.get(id)))
+                    used = await booked_use(services.reader, booked.get(id))
+                    services.quota.settle_left(id, used)
                 continue
         except QuotaUnavailable:
             pass  # once it is back
@@ -132,14 +106,6 @@ async def settle_what_was_held(services: Services, started_ms: int) -> None:
             LOG.warning("what was held before this start cannot be settled yet: %s", error)
         if held is None or held:
             await asyncio.sleep(SETTLE_AGAIN_S)
-
-
-async def _used(reader: Reader, record: UsageRecord | None) -> Used | None:
-    """What the book says was used, with all corrections; None: there is no record."""
-    if record is None:
-        return None
-    corrections = await asyncio.to_thread(reader.adjustments, record.id)
-    return used_by(record, *(entry.record for entry in corrections))
 
 
 async def know_kept_answers(services: Services) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import re
 import secrets
@@ -43,7 +44,7 @@ from proxy.dataplane.gateway import Pages
 from proxy.dataplane.services import Services
 from proxy.dataplane.snapshot import Snapshot
 from proxy.dataplane.upstream.pools import Pools
-from proxy.journal import Journal, JournalOptions, JournalUnavailable
+from proxy.journal import Journal, JournalOptions, JournalUnavailable, doubt
 from proxy.ledger import LedgerError, LedgerUnavailable, connect_reader
 from proxy.ledger.sharing import connect_sharing
 from proxy.metrics.book_head import BookHead
@@ -53,18 +54,20 @@ from proxy.quota import Quota, QuotaError, SharedOptions
 from proxy.quota import connect as connect_quota
 from proxy.quota.uncounted import UncountedQuota
 from proxy.quota.watch import show_limits
+from proxy.server.adopting import Adopting
 from proxy.server.opened_book import OpenedBook, open_book
 from proxy.server.past_use import (
     book_what_was_left,
     count_limits,
     know_kept_answers,
-    left_by_others,
     owners,
     served_models,
     settle_what_was_held,
 )
 from proxy.server.tasks import Tasks
 from proxy.tenants.directory import Directory
+
+LOG = logging.getLogger("tollkeeper.server")
 
 
 class StartError(Exception):
@@ -74,6 +77,8 @@ class StartError(Exception):
 def compiled(settings: Settings) -> Snapshot:
     """The config, and a data directory for it. Raises StartError."""
     _make_private(settings.data_dir)
+    if settings.journal.adopt:
+        _check_locks(settings)
     try:
         return Snapshot(settings)
     except (OSError, TableError) as error:  # a file that is gone since the config was checked
@@ -107,20 +112,19 @@ async def count_what_was_used(
     kept: Collection[str] = (),
     *,
     is_there: bool = True,
-) -> None:
+) -> Adopting:
     """Books earlier requests, then counts the limits. Raises StartError.
 
     `kept`: journals of processes that book their own. Not `is_there`: the ledger is away, and
-    `LateLedger` counts when it is back.
+    `LateLedger` counts when it is back. Returns what books the journals of others later.
     """
     started_ms = services.now_ms()
-    options = journal_options(snapshot.settings)
+    adopting = Adopting(services, lambda: snapshot, journal_options(snapshot.settings), kept)
     if not is_there:
-        others = left_by_others(services, snapshot, options, kept)
-        tasks.spawn(others, "adoption")
+        tasks.spawn(adopting.at_start(), "adoption")
         tasks.spawn(settle_what_was_held(services, started_ms), "holds")
-        return
-    await book_what_was_left(services, snapshot, options, tasks, kept)
+        return adopting
+    await book_what_was_left(services, adopting, tasks)
     try:
         await count_limits(services, snapshot)
         served = await asyncio.to_thread(served_models, snapshot, services.reader)
@@ -129,6 +133,7 @@ async def count_what_was_used(
     except (LedgerError, LedgerUnavailable) as error:
         raise StartError(f"the limits cannot be counted: {error}") from error
     tasks.spawn(settle_what_was_held(services, started_ms), "holds")
+    return adopting
 
 
 async def assemble(
@@ -280,7 +285,8 @@ def identity(data_dir: Path, writer: str) -> str:
 
 
 def journal_options(settings: Settings) -> JournalOptions:
-    return JournalOptions(**msgspec.structs.asdict(settings.journal))
+    given = msgspec.structs.asdict(settings.journal)
+    return JournalOptions(**{name: given[name] for name in JournalOptions.__struct_fields__})
 
 
 def observe(
@@ -319,6 +325,19 @@ def observe(
         await asyncio.gather(periods.refresh(), head.refresh(), show_limits(services))
 
     return prepare
+
+
+def _check_locks(settings: Settings) -> None:
+    """Journals are taken over by their locks. Raises StartError where these do not hold."""
+    found = doubt(settings.data_dir)
+    if found is None:
+        return
+    if found.is_sure:
+        raise StartError(
+            f"journal.adopt: {found.why}: two processes could write one journal. Mount data_dir"
+            " with locks that hold over hosts (NFS 4 with local_lock=none), or leave this off"
+        )
+    LOG.warning("journal.adopt: %s; make sure of it, or leave this off", found.why)
 
 
 def _make_private(directory: Path) -> None:

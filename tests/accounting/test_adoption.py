@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from proxy.accounting.adoption import adopt_others
+from proxy.accounting.adoption import Adoption, adopt_others
 from proxy.journal import Journal
+from proxy.journal.lock import is_locked
 from tests.accounting.test_recorder import PRICES, living, opening
 from tests.ledger.samples import make_id, make_record
 from tests.support.journals import journal_options
@@ -62,7 +63,7 @@ async def test_a_directory_that_cannot_be_taken_over_is_told_and_keeps_nothing_f
             == 1
         )
         assert life.booked("SELECT id || ' ' || writer FROM records") == [f"{make_id(10)} w2"]
-        assert f"{root / 'w1'} stays as it is until the next start" in caplog.text
+        assert f"{root / 'w1'} stays as it is until the next look" in caplog.text
         assert not any(record.exc_info for record in caplog.records), "a reason, no traceback"
         (root / "w3").mkdir()
         os.mknod(root / "w3" / "lock", stat.S_IFSOCK)  # nothing that can be opened
@@ -73,3 +74,43 @@ async def test_a_directory_that_cannot_be_taken_over_is_told_and_keeps_nothing_f
             == 0
         )
         assert f"left in {root} cannot be looked at" in caplog.text
+
+
+class Asked:
+    """Adoption that note what they are asked."""
+
+    def __init__(self, *, may_take: bool = True) -> None:
+        self.asked: list[str] = []
+        self.locked: list[bool] = []
+        self.settled: list[str] = []
+        self._may_take = may_take
+
+    def terms(self, root: Path, *names: str) -> Adoption:
+        async def may_take(name: str) -> bool:
+            self.asked.append(name)
+            return self._may_take
+
+        async def settled(name: str) -> None:
+            self.locked.append(is_locked(root / name))
+            self.settled.append(name)
+
+        return Adoption(names.__contains__, may_take, settled)
+
+
+async def test_only_what_is_wanted_is_taken_and_what_follows_comes_under_its_lock(
+    tmp_path: Path,
+) -> None:
+    root = tmp_path / "journal"
+    async with living(tmp_path) as life:
+        for n in (10, 20):
+            journal = Journal.claim(root, journal_options(), name=f"a{n}")
+            journal.open(opening(n))
+            await journal.aclose()
+        parts = (root, journal_options(), life.ledger, life.metrics, PRICES)
+        refused, taken = Asked(may_take=False), Asked()
+        for asked in (refused, taken):
+            await adopt_others(*parts, timeout_s=GUARD_S, terms=asked.terms(root, "a10"))
+        assert (refused.asked, refused.settled) == (["a10"], [])
+        assert (taken.asked, taken.settled, taken.locked) == (["a10"], ["a10"], [True])
+        assert life.booked("SELECT id FROM records") == [make_id(10)]
+        assert not is_locked(root / "a10")

@@ -251,6 +251,7 @@ BAD: list[tuple[str, list[str]]] = [
     (MINIMAL + "bodies: {max: 32}", ["bodies.max: expected a size with its unit: 512KiB, 32MiB"]),
     (MINIMAL + "bodies: {max: 32mb}", ["bodies.max: expected a size"]),
     (MINIMAL + "bodies: {max: 1GiB}", ["bodies.max: is larger than bodies.total_max"]),
+    (MINIMAL + "journal: {adopt: true}", ["journal.adopt: only a ledger that several processes"]),
     (MINIMAL + "journal: {size_max: 32MiB}", ["journal.size_max: must hold at least 4 segments"]),
     (
         MINIMAL + "log: {requests: fail}",

@@ -6,7 +6,19 @@ import fcntl
 import os
 from pathlib import Path
 
-from proxy.journal.lock import claim_first, claimable, is_locked, stands, try_lock
+import pytest
+
+from proxy.journal.lock import (
+    ADOPTION_S,
+    claim_first,
+    claim_named,
+    claimable,
+    is_adopted,
+    is_locked,
+    lock_to_adopt,
+    stands,
+    try_lock,
+)
 
 
 def test_a_directory_is_held_once_and_given_back(tmp_path: Path) -> None:
@@ -32,6 +44,36 @@ def test_one_who_looks_only_delays(tmp_path: Path) -> None:
     assert fd is not None
     os.close(fd)
     os.close(looking)
+
+
+def test_an_owner_waits_for_one_who_only_books_what_it_left(tmp_path: Path) -> None:
+    fd = lock_to_adopt(tmp_path / "a")
+    assert fd is not None and is_adopted(tmp_path / "a")
+    assert lock_to_adopt(tmp_path / "a") is None, "one adopter alone"
+    waited: list[float] = []
+
+    def pause(seconds_s: float) -> None:
+        waited.append(seconds_s)
+        if len(waited) == 3:
+            os.close(fd)
+
+    directory, mine = claim_named(tmp_path, "a", pause)
+    assert len(waited) == 3 and directory == tmp_path / "a"
+    assert not is_adopted(directory), "now it is its own"
+    with pytest.raises(OSError, match="another process runs as 'a'"):
+        claim_named(tmp_path, "a", pause)
+    assert len(waited) == 3, "nobody waits for a living one"
+    os.close(mine)
+
+
+def test_an_owner_does_not_wait_for_ever(tmp_path: Path) -> None:
+    fd = lock_to_adopt(tmp_path / "a")
+    waited: list[float] = []
+    with pytest.raises(OSError, match="another process runs as 'a'"):
+        claim_named(tmp_path, "a", waited.append)
+    assert ADOPTION_S <= sum(waited) < ADOPTION_S + 1
+    assert fd is not None
+    os.close(fd)
 
 
 def test_a_directory_without_a_lock_was_never_a_writers(tmp_path: Path) -> None:

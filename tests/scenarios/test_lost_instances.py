@@ -127,3 +127,38 @@ async def test_what_a_forgotten_process_still_says_corrects_what_was_charged(
         assert late[0] >= 13 and late[2] < charged[2] + (late[0] - charged[0]) * 10**9
         verified = tollkeeper(b.directory, "ledger", "verify", "-c", "config.yaml")
         assert "as it was written" in verified
+
+
+def one_directory(root: Path) -> dict[str, object]:
+    """Settings of processes that share a data directory, and take each other's journals."""
+    shared = root / "shared"
+    shared.mkdir()
+    (shared / "ledger.key").write_text("ab" * 32)
+    return {"data_dir": str(shared), "journal": {"adopt": True}, "strict": MOST}
+
+
+async def is_left(directory: Path, name: str) -> None:
+    async with guard():
+        while (await asyncio.to_thread(instances, directory))[name] != "left":
+            pass
+
+
+async def test_what_a_killed_process_left_is_booked_by_one_that_lives(tmp_path: Path) -> None:
+    more = one_directory(tmp_path)
+    async with world(tmp_path, "abc", *LIMITS, **more) as (shared, [a, b, c], vendor, stack):
+        load = Load([a.address])
+        await killed(a, load, shared, held=8, burst=30)
+        sent = len(vendor.arrived)
+        await is_left(b.directory, "a")
+        sums = await agree(shared, b.directory)
+        assert sums[0] == sent, "each request that reached the vendor, once"
+        # It goes on behind what was booked for it.
+        vendor.go_on.set()
+        await asyncio.to_thread(stack.enter_context, a.running())
+        numbers = count(1000)
+        for _ in range(5):
+            assert await load.alone(next(numbers)) == 200
+        assert (await agree(shared, c.directory))[0] == sent + 5
+        assert instances(b.directory) == dict.fromkeys("abc", "live")
+        verified = tollkeeper(b.directory, "ledger", "verify", "-c", "config.yaml")
+        assert "as it was written" in verified

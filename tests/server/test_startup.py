@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 
+import msgspec
 import pytest
 import yaml
 
@@ -15,7 +16,7 @@ from proxy.core.fault_points import no_fault
 from proxy.dataplane.snapshot import Snapshot
 from proxy.journal import Journal, JournalUnavailable
 from proxy.ledger import LedgerError
-from proxy.server.startup import assemble, journal_options
+from proxy.server.startup import StartError, assemble, compiled, journal_options
 from tests.support.running import config, vocabularies
 
 
@@ -69,6 +70,25 @@ async def test_time_of_day_does_not_run_back(
                 patch.setattr("time.time_ns", lambda system_ms=system_ms: system_ms * 1_000_000)
                 assert services.now_ms() == steady_ms
         assert clock.take_step() == shown[3] - shown[2]
+
+
+def test_journals_are_not_taken_over_by_locks_that_do_not_hold(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = snapshot(tmp_path).settings
+    journal = msgspec.structs.replace(settings.journal, adopt=True)
+    adopting = msgspec.structs.replace(settings, journal=journal)
+    mounts = tmp_path / "mounts"
+    monkeypatch.setattr("proxy.journal.shared_locks.MOUNTS", mounts)
+    line = f"36 35 98:0 / {tmp_path} rw shared:1 - {{}} server:/export {{}}"
+    mounts.write_text(line.format("nfs", "rw,local_lock=all"))
+    with pytest.raises(StartError, match=r"journal\.adopt: .*local_lock=all, so a lock holds on"):
+        compiled(adopting)
+    compiled(settings)
+    assert "journal.adopt" not in caplog.text
+    mounts.write_text(line.format("virtiofs", "rw"))
+    compiled(adopting)
+    assert "of kind virtiofs" in caplog.text
 
 
 def test_the_journal_is_as_the_config_says(tmp_path: Path) -> None:

@@ -10,4 +10,6 @@ from proxy.journal import JournalOptions
 
 def journal_options(**changes: object) -> JournalOptions:
     """The config's defaults with these changes."""
-    return JournalOptions(**(msgspec.structs.asdict(Settings().journal) | changes))
+    given = msgspec.structs.asdict(Settings().journal)
+    named = {name: given[name] for name in JournalOptions.__struct_fields__}
+    return JournalOptions(**(named | changes))

@@ -168,6 +168,12 @@ class JournalSettings(Block, frozen=True, kw_only=True):
     segment_bytes: Annotated[int, size("one segment file, preallocated", at_least=2**18)] = (
         16 * 2**20
     )
+    adopt: Annotated[
+        bool,
+        about(
+            "book the journals that silent processes left in this data_dir, where several have one"
+        ),
+    ] = False
 
 
 class LedgerSettings(Block, frozen=True, kw_only=True):

@@ -98,6 +98,10 @@ class PostgresLedger:
         """See `Ledger.position`."""
         return await self._done(lambda: self._book.position(writer))
 
+    async def release(self, writer: str) -> None:
+        """See `Ledger.release`."""
+        await self._done(lambda: self._line.disown(writer))
+
     async def salts(self) -> dict[str, bytes]:
         """See `Ledger.salts`."""
         return await self._done(self._book.salts)

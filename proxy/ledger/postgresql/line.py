@@ -100,6 +100,13 @@ class Line:
             self.ask(lambda connection: self._take(connection, writer))
             self._writers.add(writer)
 
+    def disown(self, writer: str) -> None:
+        """Hold this writer's name no longer; a connection that is lost holds it no more either."""
+        if writer in self._writers:
+            self._writers.discard(writer)
+            lock = (WRITER_LOCKS, number(writer))
+            self.ask(lambda one: one.execute("SELECT pg_advisory_unlock(%s, %s)", lock))
+
     def cut(self) -> None:
         """End the connection under whatever waits on it. From any thread."""
         with self._guard:

@@ -48,6 +48,9 @@ SELECT name, state, (extract(epoch FROM started_at) * 1000)::bigint,
     (extract(epoch FROM seen_at) * 1000)::bigint, {_SILENT}, home
 FROM instances WHERE state <> 'forgotten' ORDER BY name"""
 _FORGET: Final = "UPDATE instances SET state = 'forgotten' WHERE name = %s AND boot = %s"
+_TAKE_OVER: Final = "UPDATE instances SET boot = %s WHERE name = %s"
+_SETTLED: Final = """
+UPDATE instances SET state = 'left' WHERE name = %s AND boot = %s AND state = 'live'"""
 _MANAGED: Final = msgspec.json.Decoder(Managed)
 
 
@@ -105,6 +108,14 @@ class PostgresSharing:
             await self._worker.done(lambda: self._forget(name))
         return found
 
+    async def take_over(self, name: str, home: str = "") -> bool:
+        """See `Sharing.take_over`."""
+        return await self._worker.done(lambda: self._take_over(name, home))
+
+    async def settled(self, name: str) -> None:
+        """See `Sharing.settled`. A process that has come back meanwhile has another boot."""
+        await self._worker.done(lambda: self._settled(name))
+
     async def aclose(self) -> None:
         """End the connection; what hangs is given up."""
         await self._worker.close(self._close)
@@ -150,6 +161,20 @@ class PostgresSharing:
             row = connection.execute(_FOUND, (name,)).fetchone()
             if row is not None and (row[2] != InstanceState.LIVE or row[3] >= LAPSE_S):
                 connection.execute(_FORGET, (name, row[0]))
+
+    def _take_over(self, name: str, home: str) -> bool:
+        with self._use() as connection, connection.transaction():
+            row = connection.execute(_FOUND, (name,)).fetchone()
+            if row is not None:
+                _, its_home, state, silent_s = row
+                if state == InstanceState.LIVE and its_home != home and silent_s < LAPSE_S:
+                    return False
+            connection.execute(_TAKE_OVER, (self._boot, name))
+        return True
+
+    def _settled(self, name: str) -> None:
+        with self._use() as connection:
+            connection.execute(_SETTLED, (name, self._boot))
 
     @contextmanager
     def _use(self) -> Iterator[Connection]:

@@ -132,6 +132,9 @@ class SqliteLedger:
         """See `Ledger.position`."""
         return await on_its_thread(self._connection, lambda _: self._book.position(writer))
 
+    async def release(self, writer: str) -> None:
+        """See `Ledger.release`. One process alone books here."""
+
     async def salts(self) -> dict[str, bytes]:
         """See `Ledger.salts`."""
         return await on_its_thread(self._connection, lambda _: self._book.salts())

@@ -164,6 +164,9 @@ async def test_the_position_is_where_the_last_batch_ended(ledgers: BookUnderTest
     await ledger.book(Batch("w0", numbered(make_record(0), make_record(1), after=40)))
     await ledger.book(Batch("w1", numbered(make_record(2)), position=99))
     assert [await ledger.position(writer) for writer in ("w0", "w1")] == [42, 99]
+    for _ in range(2):
+        await ledger.release("w1")
+    assert await ledger.position("w1") == 99
     await ledger.book(Batch("w0", position=0))
     assert await ledger.position("w0") == 0
     await ledger.aclose()

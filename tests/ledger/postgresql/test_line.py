@@ -113,6 +113,21 @@ def test_a_connection_is_made_anew_each_hour() -> None:
     line.close()
 
 
+def test_a_name_that_is_let_go_is_anothers() -> None:
+    with books() as book, books(book.url) as other:
+        book.line.own("w0")
+        book.line.own("w1")
+        with pytest.raises(LedgerUnavailable, match="another process books as 'w0'"):
+            other.line.own("w0")
+        book.line.disown("w0")
+        book.line.disown("w0")
+        other.line.own("w0")
+        with pytest.raises(LedgerUnavailable, match="another process books as 'w1'"):
+            other.line.own("w1")
+        book.line.close()
+        book.rows("SELECT 1")  # a new connection takes no name that was let go
+
+
 @pytest.mark.parametrize("stead", ["", "another ledger"])
 def test_a_database_in_the_place_of_the_ledgers_is_not_written_to(stead: str) -> None:
     """As where a name leads to a new server: what is booked there would be missing in the book."""

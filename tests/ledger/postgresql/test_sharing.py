@@ -122,6 +122,49 @@ async def test_only_what_is_silent_is_forgotten() -> None:
             assert await first.instances() == []
 
 
+async def test_the_place_of_a_silent_process_is_taken_and_it_must_not_go_on() -> None:
+    with books() as book:
+        book.rows("SELECT 1")
+        async with sharing(book) as first, sharing(book) as other, sharing(book) as third:
+            await first.arrive("a", "here")
+            assert not await other.take_over("a"), "it lives"
+            assert not await other.take_over("a", "there"), "it runs elsewhere"
+            await first.look()
+            assert await other.take_over("unheard-of")
+            book.do(SILENT.format("a"))
+            assert await other.take_over("a")
+            assert states(await other.instances()) == {"a": "lapsed"}, "it is not booked yet"
+            await third.settled("a")
+            assert states(await other.instances()) == {"a": "lapsed"}, "another one books it"
+            await other.settled("a")
+            assert states(await other.instances()) == {"a": "left"}
+            with pytest.raises(NameTaken, match="has taken the name 'a'"):
+                await first.leave()
+
+
+async def test_a_lock_on_its_directory_says_that_it_is_dead() -> None:
+    with books() as book:
+        book.rows("SELECT 1")
+        async with sharing(book) as first, sharing(book) as other:
+            await first.arrive("a", "here")
+            assert await other.take_over("a", "here")
+            await other.settled("a")
+            assert states(await other.instances()) == {"a": "left"}
+
+
+async def test_one_that_has_come_back_meanwhile_stays_as_it_is() -> None:
+    with books() as book:
+        book.rows("SELECT 1")
+        async with sharing(book) as first, sharing(book) as again, sharing(book) as other:
+            await first.arrive("a", "here")
+            book.do(SILENT.format("a"))
+            assert await other.take_over("a")
+            await again.arrive("a", "here")
+            await other.settled("a")
+            assert states(await other.instances()) == {"a": "live"}
+            await again.look()
+
+
 async def test_news_is_what_others_wrote_since() -> None:
     with books() as book:
         put(book, suspended("alice"))
