@@ -12,13 +12,14 @@ from pathlib import Path
 from proxy.core.limits.credit import Credit
 from proxy.core.managed import TenantChange
 from proxy.ledger import Batch, Refusal, SealedMonth
+from proxy.ledger.months import due_months
 from proxy.ledger.reading import BookReader
 from proxy.ledger.signing import FILE, month_signer
 from proxy.ledger.sqlite import connect_reader
 from proxy.ledger.sqlite.booking import Booker
 from proxy.ledger.sqlite.credits import add, begin_chain
-from proxy.ledger.sqlite.months import add_month, due_months
-from proxy.ledger.sqlite.read_only import reading
+from proxy.ledger.sqlite.months import add_month
+from proxy.ledger.sqlite.read_only import reading_months
 from proxy.ledger.sqlite.schema import APPEND_ONLY
 from proxy.ledger.sqlite.tenants import change
 from proxy.ledger.verification import PARTS, BookVerified, verify
@@ -85,7 +86,7 @@ def seal_all(path: Path, now_ms: int = START_MS + 90 * DAY_MS) -> list[SealedMon
         path, isolation_level=None, factory=OwnedConnection, check_same_thread=False
     )
     done = []
-    for row in due_months(partial(reading, path), UTC, now_ms, signer):
+    for row in due_months(partial(reading_months, path), UTC, now_ms, signer):
         add_month(connection, row)
         done.append(row.told)
     connection.close()

@@ -7,9 +7,11 @@ can be given up by ending the connection under it.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Sequence
 from datetime import tzinfo
+from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -20,11 +22,13 @@ from proxy.core.notices.notice import Claim
 from proxy.core.statements.closing import ClosedStatement
 from proxy.core.usage import UsageRecord
 from proxy.ledger import Batch, Booked, Ledger, LedgerError, LedgerUnavailable, SealedMonth
+from proxy.ledger.months import MonthRow, due_months
 from proxy.ledger.postgresql import closings, credits, notices, tenants
 from proxy.ledger.postgresql.booking import BATCH_MAX, PostgresBooker
 from proxy.ledger.postgresql.connection import ADMINISTERING, LOCKS, Connection
 from proxy.ledger.postgresql.erasure import erase
 from proxy.ledger.postgresql.line import CommitUnsure, Line
+from proxy.ledger.postgresql.months import add_month
 from proxy.ledger.postgresql.reader import PostgresReader
 from proxy.ledger.postgresql.rebuild import rebuild
 from proxy.ledger.postgresql.schema import bring_up as bring_up
@@ -33,6 +37,7 @@ from proxy.ledger.postgresql.sharing import connect_sharing as connect_sharing
 from proxy.ledger.postgresql.take_over import take_over as take_over
 from proxy.ledger.postgresql.worker import Worker
 from proxy.ledger.sealing_key import read_key, sealing_key
+from proxy.ledger.signing import month_signer
 
 _T = TypeVar("_T")
 _ORDERS: Final = f"SELECT pg_advisory_xact_lock({LOCKS}, {ADMINISTERING})"
@@ -69,8 +74,8 @@ class PostgresLedger:
         return await self._done(lambda: rebuild(self._line), patient=True)
 
     async def seal_months(self, zone: tzinfo, signing_key: Path) -> list[SealedMonth]:
-        """See `Ledger.seal_months`. Not with chains of several writers yet: LedgerError."""
-        raise LedgerError("months are sealed in a ledger of SQLite only; this one has no tree yet")
+        """See `Ledger.seal_months`. Reading the records keeps no batch waiting."""
+        return await asyncio.to_thread(self._sealed, asyncio.get_running_loop(), zone, signing_key)
 
     async def credits(self) -> list[Credit]:
         """See `Ledger.credits`."""
@@ -129,6 +134,19 @@ class PostgresLedger:
     async def aclose(self) -> None:
         """End the connection, after what is already under way."""
         await self._worker.close(self._line.close)
+
+    def _sealed(
+        self, loop: asyncio.AbstractEventLoop, zone: tzinfo, signing_key: Path
+    ) -> list[SealedMonth]:
+        signer = month_signer(signing_key, make=True)
+        assert signer is not None, "a key is made"
+        reader, done = PostgresReader(self._line.url), []
+        for row in due_months(reader.months, zone, _wall_clock_ms(), signer):
+            added = self._ordered(partial(_add_month, row))
+            if not asyncio.run_coroutine_threadsafe(added, loop).result():
+                break  # another process seals; what it leaves is for the next time
+            done.append(row.told)
+        return done
 
     def _audited(self, order: Callable[[Connection], bytes | None]) -> None:
         """On the worker's thread. A commit whose answer was lost is looked for in the audit.
@@ -228,6 +246,10 @@ def connect_reader(url: str, data_dir: Path) -> PostgresReader:
     Raises LedgerError for a URL that cannot be read.
     """
     return PostgresReader(url)
+
+
+def _add_month(row: MonthRow, connection: Connection) -> bool:
+    return add_month(connection, row)
 
 
 def _wall_clock_ms() -> int:

@@ -39,7 +39,7 @@ class Line:
     """A connection to one ledger, used by one thread at a time; `cut` may come from another."""
 
     def __init__(self, url: str, *, now_s: Callable[[], float] = time.monotonic) -> None:
-        self._url = url
+        self.url = url
         self._now_s = now_s
         self._connection: Connection | None = None
         self._opened_s = 0.0
@@ -125,7 +125,7 @@ class Line:
         ):
             self.close()
         if self._connection is None:
-            connection = opened(self._url, writes=True)
+            connection = opened(self.url, writes=True)
             with self._guard:
                 self._connection, self._opened_s = connection, self._now_s()
             try:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import tzinfo
 from pathlib import Path
 from typing import Any, Final
@@ -15,13 +16,15 @@ from proxy.core.records.anchors import Anchor
 from proxy.core.records.canonical import COLUMNS
 from proxy.core.records.checkpoints import RecordProof
 from proxy.core.statements.closing import ClosedStatement, Closing
-from proxy.ledger import LedgerError, QuestionRefused, audit_chain, closed, grouping
+from proxy.ledger import QuestionRefused, audit_chain, closed, grouping
+from proxy.ledger.months import prove
 from proxy.ledger.postgresql import closings, pages, recent, usage
 from proxy.ledger.postgresql.address import name
 from proxy.ledger.postgresql.anchoring import take_anchor
 from proxy.ledger.postgresql.connection import Connection
 from proxy.ledger.postgresql.credits import credit
 from proxy.ledger.postgresql.listing import listed
+from proxy.ledger.postgresql.months import PostgresMonths
 from proxy.ledger.postgresql.read_only import Connections
 from proxy.ledger.postgresql.schema import schema_version
 from proxy.ledger.postgresql.texts import clean
@@ -175,8 +178,15 @@ class PostgresReader:
             return take_anchor(connection, self.name)
 
     def proof(self, id: str) -> RecordProof | None:
-        """See `BookReader.proof`. No month of this kind of ledger is sealed yet: LedgerError."""
-        raise LedgerError("months are sealed in a ledger of SQLite only; this one has no tree yet")
+        """See `BookReader.proof`."""
+        with self._connections.reading() as connection:
+            return prove(PostgresMonths(connection), id)
+
+    @contextmanager
+    def months(self) -> Iterator[PostgresMonths]:
+        """The sealed months, in one transaction. Raises LedgerError and LedgerUnavailable."""
+        with self._connections.reading() as connection:
+            yield PostgresMonths(connection)
 
     def closings(self) -> list[Closing]:
         """See `BookReader.closings`."""
@@ -191,7 +201,8 @@ class PostgresReader:
     def verify_step(self, part: str, place: str | None, key_file: Path | None) -> VerifyStep:
         """See `BookReader.verify_step`."""
         key = None if key_file is None or not key_file.exists() else read_key(key_file)
-        public_key = None if part != closed.PART else public_key_beside(key_file)
+        signs = part in ("months", closed.PART)
+        public_key = public_key_beside(key_file) if signs else None
         with self._connections.reading() as connection:
             return verify_step(connection, part, place, key, public_key)
 

@@ -16,9 +16,11 @@ from proxy.core.records.canonical import COLUMNS, GENESIS
 from proxy.core.records.chain import FINDINGS_MAX, ChainPlace, ChainWalk, Flaw, Head, Link, row_text
 from proxy.ledger import audit_chain, closed, credit_chain
 from proxy.ledger.credit_chain import CREDIT_COLUMNS, LINK_COLUMNS
+from proxy.ledger.months import months_step
 from proxy.ledger.postgresql.anchoring import anchor_step
 from proxy.ledger.postgresql.closings import statements_step
 from proxy.ledger.postgresql.connection import Connection
+from proxy.ledger.postgresql.months import PostgresMonths
 from proxy.ledger.postgresql.verify_sums import newest_rollups, rollups_step, wide_step
 from proxy.ledger.verification import VerifyStep
 from proxy.ledger.verifying import PROBLEMS_MAX, Verified
@@ -101,7 +103,7 @@ def verify_step(
 ) -> VerifyStep:
     """See `BookReader.verify_step`; `connection` is in a transaction of its own.
 
-    `public_key`: of the key beside the ledger that signs statements; None: it is not known
+    `public_key`: of the key beside the ledger that signs months and statements; None: not known
     """
     match part:
         case "records":
@@ -123,7 +125,7 @@ def verify_step(
         case closed.PART:
             return statements_step(connection, place, public_key)
         case "months":
-            return VerifyStep()  # none is sealed in this kind of ledger yet
+            return months_step(PostgresMonths(connection), place, public_key)
         case _:
             return VerifyStep(
                 notes=[f"{part}: not checked here, PostgreSQL's own pg_amcheck does it"]

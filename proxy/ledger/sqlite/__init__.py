@@ -35,6 +35,7 @@ from proxy.ledger import (
     Migrated,
     SealedMonth,
 )
+from proxy.ledger.months import MonthRow, due_months
 from proxy.ledger.sealing_key import sealing_key
 from proxy.ledger.signing import month_signer
 from proxy.ledger.sqlite import closings
@@ -44,9 +45,9 @@ from proxy.ledger.sqlite.credits import add, begin_chain, read
 from proxy.ledger.sqlite.dump import dumped as dumped
 from proxy.ledger.sqlite.erasure import erase
 from proxy.ledger.sqlite.files import database_path, lock, make_database_file
-from proxy.ledger.sqlite.months import MonthRow, add_month, due_months
+from proxy.ledger.sqlite.months import add_month
 from proxy.ledger.sqlite.notices import claim, sent, unsent
-from proxy.ledger.sqlite.read_only import reading
+from proxy.ledger.sqlite.read_only import reading_months
 from proxy.ledger.sqlite.reader import SqliteReader
 from proxy.ledger.sqlite.rebuild import rebuild
 from proxy.ledger.sqlite.schema import check_library, migrate, schema_version
@@ -174,7 +175,7 @@ class SqliteLedger:
         signer = month_signer(signing_key, make=True)
         assert signer is not None, "a key is made"
         done = []
-        for row in due_months(partial(reading, self._path), zone, _wall_clock_ms(), signer):
+        for row in due_months(partial(reading_months, self._path), zone, _wall_clock_ms(), signer):
             added = self._changing(partial(_add_month, row))
             asyncio.run_coroutine_threadsafe(added, loop).result()
             done.append(row.told)

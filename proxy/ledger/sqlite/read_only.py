@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from proxy.ledger import LedgerError, LedgerUnavailable
+from proxy.ledger.sqlite.months import SqliteMonths
 from proxy.ledger.sqlite.schema import schema_version
 from proxy.ledger.sqlite.spans import WIDE_SINCE_VERSION
 from proxy.ledger.sqlite.sums import WIDE
@@ -37,6 +38,13 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
     with connected(path) as connection:
         connection.execute("BEGIN")
         yield connection
+
+
+@contextmanager
+def reading_months(path: Path) -> Iterator[SqliteMonths]:
+    """The sealed months of a file, in one transaction. Raises as `connected`."""
+    with reading(path) as connection:
+        yield SqliteMonths(connection)
 
 
 @contextmanager

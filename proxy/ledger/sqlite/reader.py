@@ -15,6 +15,7 @@ from proxy.core.records.canonical import COLUMNS
 from proxy.core.records.checkpoints import RecordProof
 from proxy.core.statements.closing import ClosedStatement, Closing
 from proxy.ledger import LedgerError, grouping
+from proxy.ledger.months import prove
 from proxy.ledger.reading import (
     ALL_SUMS,
     PAGE_SEQS,
@@ -40,7 +41,7 @@ from proxy.ledger.sqlite import tenants as managed
 from proxy.ledger.sqlite import usage as summed
 from proxy.ledger.sqlite.anchoring import take_anchor
 from proxy.ledger.sqlite.listing import listed
-from proxy.ledger.sqlite.months import MONTHS_SINCE, prove
+from proxy.ledger.sqlite.months import MONTHS_SINCE, SqliteMonths
 from proxy.ledger.sqlite.read_only import connected, reading
 from proxy.ledger.sqlite.recent import recent, used_by_value
 from proxy.ledger.sqlite.schema import schema_version
@@ -152,7 +153,7 @@ class SqliteReader:
         with self._reading() as connection:
             if schema_version(connection, self.name) < MONTHS_SINCE:
                 raise LedgerError("no month is sealed yet: `tollkeeper ledger seal` does it")
-            return prove(connection, id)
+            return prove(SqliteMonths(connection), id)
 
     def closings(self) -> list[Closing]:
         """See `BookReader.closings`."""

@@ -10,13 +10,14 @@ from typing import Final
 import msgspec
 
 from proxy.core.records.chain import FINDINGS_MAX, ChainPlace, ChainWalk, Flaw
+from proxy.ledger.months import months_step
 from proxy.ledger.sealing_key import read_key
 from proxy.ledger.signing import public_key_beside
 from proxy.ledger.sqlite import tenants as managed
 from proxy.ledger.sqlite.anchoring import anchor_step
 from proxy.ledger.sqlite.closings import STATEMENTS_SINCE, statements_step
 from proxy.ledger.sqlite.credits import CREDIT_CHAIN_SINCE, credits_step
-from proxy.ledger.sqlite.months import MONTHS_SINCE, months_step
+from proxy.ledger.sqlite.months import MONTHS_SINCE, SqliteMonths
 from proxy.ledger.sqlite.read_only import reading
 from proxy.ledger.sqlite.row_texts import exactly, links_of
 from proxy.ledger.sqlite.schema import schema_version
@@ -103,7 +104,7 @@ def _step(
         case "prices" if version >= PRICES_SINCE:
             return _prices_step(connection)
         case "months" if version >= MONTHS_SINCE:
-            return months_step(connection, place, public_key)
+            return months_step(SqliteMonths(connection), place, public_key)
         case "statements" if version >= STATEMENTS_SINCE:
             return statements_step(connection, place, public_key)
         case "rollups" if version >= SUMS_SINCE:

@@ -58,7 +58,7 @@ def path(tmp_path: Path) -> Path:
 @pytest.fixture(params=[4, 4096])
 def chunk(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
     size: int = request.param
-    monkeypatch.setattr("proxy.ledger.sqlite.months.CHUNK", size)
+    monkeypatch.setattr("proxy.ledger.months.CHUNK", size)
     return size
 
 
