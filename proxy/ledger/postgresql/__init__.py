@@ -25,7 +25,7 @@ from proxy.ledger import Batch, Booked, Ledger, LedgerError, LedgerUnavailable, 
 from proxy.ledger.months import MonthRow, due_months
 from proxy.ledger.postgresql import closings, credits, notices, tenants
 from proxy.ledger.postgresql.booking import BATCH_MAX, PostgresBooker
-from proxy.ledger.postgresql.connection import ADMINISTERING, LOCKS, Connection
+from proxy.ledger.postgresql.connection import ADMINISTERING, LEDGER, Connection, lock
 from proxy.ledger.postgresql.erasure import erase
 from proxy.ledger.postgresql.line import CommitUnsure, Line
 from proxy.ledger.postgresql.months import add_month
@@ -40,7 +40,7 @@ from proxy.ledger.sealing_key import read_key, sealing_key
 from proxy.ledger.signing import month_signer
 
 _T = TypeVar("_T")
-_ORDERS: Final = f"SELECT pg_advisory_xact_lock({LOCKS}, {ADMINISTERING})"
+_ORDERS: Final = f"SELECT pg_advisory_xact_lock({lock(LEDGER, ADMINISTERING)})"
 
 
 class PostgresLedger:

@@ -23,7 +23,7 @@ from proxy.core.records.canonical import GENESIS, Value, chained_rows, key_name,
 from proxy.core.usage import UsageRecord
 from proxy.ledger import Batch, Booked, LedgerError, LedgerUnavailable
 from proxy.ledger.postgresql import folding, statements
-from proxy.ledger.postgresql.connection import CHAIN_LOCKS, COMMITTING, LOCKS, Connection
+from proxy.ledger.postgresql.connection import CHAIN, COMMITTING, LEDGER, Connection, lock
 from proxy.ledger.postgresql.digests import digest
 from proxy.ledger.postgresql.found import FoundRecords
 from proxy.ledger.postgresql.line import Line, number
@@ -148,7 +148,7 @@ class PostgresBooker:
     def _transaction(
         self, chain: str, whole: Callable[[Connection], tuple[Booked, int]]
     ) -> tuple[Booked, int]:
-        begin = f"SELECT pg_advisory_xact_lock({CHAIN_LOCKS}, {number(chain)})"
+        begin = f"SELECT pg_advisory_xact_lock({lock(CHAIN, number(chain))})"
         return self._line.transaction(whole, begin=begin, fail=self._fail)
 
     def _state(self, connection: Connection, chain: str, records: Sequence[UsageRecord]) -> _State:
@@ -218,7 +218,7 @@ class PostgresBooker:
             "key_name": self._key_name,
             "seal": seal(self.key, seq, booked_at_ms, row_hash),
         }
-        connection.execute("SELECT pg_advisory_xact_lock(%s, %s)", (LOCKS, COMMITTING))
+        connection.execute(f"SELECT pg_advisory_xact_lock({lock(LEDGER, COMMITTING)})")
         return connection.execute(statements.END, head)
 
     def _fold(self, until_ms: int) -> None:

@@ -24,13 +24,11 @@ from proxy.ledger.postgresql.address import name, read
 Connection: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 
 SERVER_MIN: Final = 15  # UNIQUE NULLS NOT DISTINCT
-# The second part of each advisory lock's key; the first tells them from other programs' locks.
-LOCKS: Final = 0x544F_4C4C
+# Kinds of advisory locks: of the whole ledger; with the number of a chain's name; with that of a
+# journal's writer, which is held for as long as a connection.
+LEDGER, CHAIN, WRITER = range(3)
 MIGRATING, COMMITTING, ADMINISTERING, CORRECTING = range(1, 5)
-CHAIN_LOCKS: Final = LOCKS + 1  # with the number of a chain's name
-WRITER_LOCKS: Final = (
-    LOCKS + 2
-)  # with the number of a journal's writer, for as long as a connection
+_OURS: Final = 0x544F_4C4C  # tells them from other programs' locks
 
 _SETTINGS: Final = """
 SET statement_timeout = '60s';
@@ -77,6 +75,14 @@ def opened(url: str, *, writes: bool) -> Connection:
             raise meant(error, name(url)) from error
         raise
     return connection
+
+
+def lock(kind: int, number: int) -> str:
+    """SQL for the key of an advisory lock.
+
+    Such locks are the database's, so the schema is in it: each schema may have a ledger.
+    """
+    return f"hashtextextended(current_schema() || ' {kind} {number}', {_OURS})"
 
 
 def cut(connection: Connection | None) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from proxy.ledger.postgresql.connection import COMMITTING, LOCKS, Connection
+from proxy.ledger.postgresql.connection import COMMITTING, LEDGER, Connection, lock
 from proxy.ledger.postgresql.line import Line
 from proxy.ledger.postgresql.statements import FRESH, MOVED
 from proxy.ledger.postgresql.sums import GROUPS, NAMES, WIDE, bucket, folded, named
@@ -30,7 +30,7 @@ _PASSED: Final = (
 _LATE_ROWS: Final = f"{_LATE.format(source=FRESH)} UNION ALL {_LATE.format(source=MOVED)}"
 _ADD_LATE: Final = (named(_LATE_ROWS), *(folded(table, span, _LATE_ROWS) for table, span in WIDE))
 _ADD_PASSED: Final = (named(_PASSED), *(folded(table, span, _PASSED) for table, span in WIDE))
-_LOCK: Final = f"SELECT pg_advisory_xact_lock({LOCKS}, {COMMITTING})"
+_LOCK: Final = f"SELECT pg_advisory_xact_lock({lock(LEDGER, COMMITTING)})"
 
 
 def is_late(started_at_ms: int, folded_until_ms: int) -> bool:

@@ -10,7 +10,7 @@ import msgspec
 from proxy.core.records.canonical import COLUMNS, record_from
 from proxy.core.usage import UsageRecord
 from proxy.ledger import LedgerUnavailable
-from proxy.ledger.postgresql.connection import CORRECTING, LOCKS, Connection
+from proxy.ledger.postgresql.connection import CORRECTING, LEDGER, Connection, lock
 
 _OWN: Final = tuple(name for name in COLUMNS if name != "seq")
 _RECORDS: Final = f"SELECT {', '.join(_OWN)} FROM records WHERE id = ANY (%s)"
@@ -57,7 +57,7 @@ class FoundRecords:
     def hold_corrections(self) -> None:
         """Keep other transactions from correcting anything until this one has ended."""
         if not self._holds:
-            self._connection.execute("SELECT pg_advisory_xact_lock(%s, %s)", (LOCKS, CORRECTING))
+            self._connection.execute(f"SELECT pg_advisory_xact_lock({lock(LEDGER, CORRECTING)})")
             self._holds = True
 
 

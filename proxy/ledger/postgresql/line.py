@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import logging
+import select
 import threading
 import time
 import zlib
@@ -21,7 +22,7 @@ from psycopg.pq import TransactionStatus
 from proxy.core.fault_points import FaultPoint, no_fault
 from proxy.ledger import LedgerUnavailable
 from proxy.ledger.postgresql.address import name
-from proxy.ledger.postgresql.connection import WRITER_LOCKS, Connection, cut, meant, opened
+from proxy.ledger.postgresql.connection import WRITER, Connection, cut, lock, meant, opened
 from proxy.ledger.postgresql.schema import add_months, identity, migrate, schema_version
 
 AGE_MAX_S: Final = 3600.0
@@ -104,8 +105,8 @@ class Line:
         """Hold this writer's name no longer; a connection that is lost holds it no more either."""
         if writer in self._writers:
             self._writers.discard(writer)
-            lock = (WRITER_LOCKS, number(writer))
-            self.ask(lambda one: one.execute("SELECT pg_advisory_unlock(%s, %s)", lock))
+            key = lock(WRITER, number(writer))
+            self.ask(lambda one: one.execute(f"SELECT pg_advisory_unlock({key})"))
 
     def cut(self) -> None:
         """End the connection under whatever waits on it. From any thread."""
@@ -121,7 +122,9 @@ class Line:
 
     def _use(self) -> Connection:
         if self._connection is not None and (
-            self._connection.closed or self._now_s() - self._opened_s >= AGE_MAX_S
+            self._connection.closed
+            or self._now_s() - self._opened_s >= AGE_MAX_S
+            or _has_spoken(self._connection)
         ):
             self.close()
         if self._connection is None:
@@ -170,9 +173,7 @@ class Line:
         try:
             with connection.transaction():
                 connection.execute("SET LOCAL lock_timeout = '2s'")
-                connection.execute(
-                    "SELECT pg_advisory_lock(%s, %s)", (WRITER_LOCKS, number(writer))
-                )
+                connection.execute(f"SELECT pg_advisory_lock({lock(WRITER, number(writer))})")
         except psycopg.errors.LockNotAvailable as error:
             raise LedgerUnavailable(
                 f"{self.name}: another process books as {writer!r}, or did until its connection"
@@ -186,6 +187,13 @@ class Line:
                 connection.execute("ROLLBACK")
         if connection.closed or connection.info.transaction_status != TransactionStatus.IDLE:
             self.close()
+
+
+def _has_spoken(connection: Connection) -> bool:
+    """Whether the server said something unasked: mostly that it ends the connection."""
+    heard = select.poll()
+    heard.register(connection.fileno(), select.POLLIN)
+    return bool(heard.poll(0))
 
 
 def number(text: str) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 from proxy.ledger.late_prices import Columns, counted
-from proxy.ledger.postgresql.connection import COMMITTING, LOCKS, Connection
+from proxy.ledger.postgresql.connection import COMMITTING, LEDGER, Connection, lock
 from proxy.ledger.postgresql.line import Line
 from proxy.ledger.postgresql.sums import (
     GROUPS,
@@ -27,7 +27,7 @@ CHAIN: Final = "rebuilt"  # sums of all writers, whose own chains go on beside i
 # First the table: who has added to it is let to its end, and who has not waits before doing so.
 _LOCK: Final = (
     "SET LOCAL statement_timeout = 0; LOCK TABLE rollups IN EXCLUSIVE MODE; "
-    f"SELECT pg_advisory_xact_lock({LOCKS}, {COMMITTING})"
+    f"SELECT pg_advisory_xact_lock({lock(LEDGER, COMMITTING)})"
 )
 _EVERYTHING: Final = counted(
     Columns(["started_at_ms AS at"], GROUPS, SUMS),

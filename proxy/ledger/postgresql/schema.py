@@ -8,6 +8,7 @@ owner migrates, in a deployment by itself; the first process does it where it ow
 from __future__ import annotations
 
 import datetime
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -17,9 +18,10 @@ from psycopg import errors, sql
 
 from proxy.ledger import LedgerError, Migrated
 from proxy.ledger.postgresql.address import name
-from proxy.ledger.postgresql.connection import LOCKS, MIGRATING, Connection, meant, opened
+from proxy.ledger.postgresql.connection import LEDGER, MIGRATING, Connection, lock, meant, opened
 from proxy.ledger.postgresql.tables import MIGRATIONS, RIGHTS
 
+_LOG = logging.getLogger("tollkeeper.ledger")
 SCHEMA_VERSION: Final = len(MIGRATIONS)
 MONTHS_AHEAD: Final = 2
 
@@ -98,7 +100,7 @@ def migrate(
 def _next(connection: Connection, ledger: str, migrations: Sequence[str]) -> list[int]:
     """Apply the next version, unless another process did meanwhile."""
     with connection.transaction():
-        connection.execute("SELECT pg_advisory_xact_lock(%s, %s)", (LOCKS, MIGRATING))
+        connection.execute(f"SELECT pg_advisory_xact_lock({lock(LEDGER, MIGRATING)})")
         connection.execute("SET LOCAL lock_timeout = '2s'")
         version = schema_version(connection, ledger, len(migrations)) + 1
         if version > len(migrations):
@@ -137,10 +139,18 @@ def add_months(connection: Connection, today: datetime.date) -> int:
         try:
             with connection.transaction():
                 connection.execute("SET LOCAL lock_timeout = '2s'")
-                connection.execute("SELECT pg_advisory_xact_lock(%s, %s)", (LOCKS, MIGRATING))
+                connection.execute(f"SELECT pg_advisory_xact_lock({lock(LEDGER, MIGRATING)})")
                 [made] = connection.execute("SELECT add_month(%s)", (day,)).fetchone() or (False,)
             added += bool(made)
         except errors.LockNotAvailable:
+            return added
+        except errors.RaiseException as error:
+            # One of the two clocks is wrong. What is booked meanwhile lies in records_default.
+            _LOG.error(
+                "%s adds no month of the time that it is here: %s. Set the clocks right",
+                connection.info.dbname,
+                error.diag.message_primary,
+            )
             return added
     return added
 

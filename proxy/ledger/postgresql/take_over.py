@@ -16,7 +16,7 @@ from proxy.ledger.copying import COMPARED_BY, DUMPED, Copied, Dump, Told, totals
 from proxy.ledger.grouping import Ask
 from proxy.ledger.postgresql import usage
 from proxy.ledger.postgresql.address import name
-from proxy.ledger.postgresql.connection import COMMITTING, LOCKS, Connection, meant, opened
+from proxy.ledger.postgresql.connection import COMMITTING, LEDGER, Connection, lock, meant, opened
 from proxy.ledger.postgresql.digests import digest
 from proxy.ledger.postgresql.rebuild import rebuilt
 from proxy.ledger.postgresql.schema import migrate
@@ -44,7 +44,7 @@ def take_over(url: str, dump: Dump, key: bytes | None, told: Told) -> Copied:
             with connection.transaction():
                 connection.execute(_PATIENCE)
                 # No process commits a batch meanwhile.
-                connection.execute("SELECT pg_advisory_xact_lock(%s, %s)", (LOCKS, COMMITTING))
+                connection.execute(f"SELECT pg_advisory_xact_lock({lock(LEDGER, COMMITTING)})")
                 _check_empty(connection, name(url))
                 _Copy(connection, dump, told).whole()
                 return _checked(connection, dump, key, told)

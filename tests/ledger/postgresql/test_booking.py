@@ -16,9 +16,18 @@ from proxy.core.records.canonical import COLUMNS, GENESIS, HASHED_V2, chained, k
 from proxy.core.usage import Source
 from proxy.ledger import Batch, Booked, LedgerUnavailable, Refusal
 from proxy.ledger.postgresql.booking import ADJUSTING, BATCH_MAX
+from proxy.ledger.postgresql.connection import (
+    ADMINISTERING,
+    COMMITTING,
+    CORRECTING,
+    LEDGER,
+    Connection,
+    lock,
+)
 from tests.ledger.postgresql.books import BOOKED_MS, Books, books
 from tests.ledger.samples import KEY, START_MS, make_id, make_record, numbered, records
 from tests.support.effort import examples
+from tests.support.postgres import postgres
 
 pytestmark = pytest.mark.whole  # a server of its own
 
@@ -254,6 +263,24 @@ def test_a_journals_name_is_one_processes_at_a_time() -> None:
                 book.booker.position("w0")
             assert book.booker.position("w1") == 0
         assert book.booker.position("w0") == 0
+
+
+def test_ledgers_in_two_schemas_of_a_database_do_not_wait_for_each_other() -> None:
+    url = postgres().database()
+    for schema in ("one", "two"):
+        postgres().sql(f"CREATE SCHEMA {schema}", url.rpartition("/")[2])
+    with books(f"{url}?options=-csearch_path%3Done") as one:
+        assert one.booker.position("w0") == 0
+        with books(f"{url}?options=-csearch_path%3Dtwo") as two:
+            assert two.booker.position("w0") == 0
+
+            def beside(connection: Connection) -> None:
+                """In the middle of a batch of the first, under all of its locks."""
+                for number in (COMMITTING, CORRECTING, ADMINISTERING):
+                    connection.execute(f"SELECT pg_advisory_xact_lock({lock(LEDGER, number)})")
+                assert two.book(make_record(1), make_record(1, output_tokens=9)).adjustments == 1
+
+            one.line.transaction(beside)
 
 
 def test_a_database_that_lost_what_it_had_confirmed_is_told(

@@ -155,3 +155,13 @@ def test_a_month_far_from_today_is_not_added() -> None:
         for day in (datetime.date(2019, 12, 31), datetime.date(2999, 1, 1)):
             with pytest.raises(psycopg.errors.RaiseException, match="so far from today"):
                 connection.execute("SELECT add_month(%s)", (day,))
+
+
+def test_a_clock_that_is_wrong_keeps_nobody_from_booking(caplog: pytest.LogCaptureFixture) -> None:
+    """The server's, or this one's: what is booked lies in records_default until they agree."""
+    with migrated() as connection:
+        assert add_months(connection, datetime.date(2031, 1, 15)) == 0
+        assert (
+            "no month is added so far from today: 2030-12-01. Set the clocks right" in caplog.text
+        )
+        assert connection.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
