@@ -15,8 +15,8 @@ import msgspec
 from proxy.accounting.rerating import Rerate, Rerated, rerate
 from proxy.admin.endpoint import AdminEndpoint, AdminRequest, read
 from proxy.core.errors import invalid_request, unavailable
-from proxy.core.limits.decisions import Used
 from proxy.core.pricing.terms import Terms
+from proxy.core.records.corrections import used_by
 from proxy.core.usage import UsageRecord
 from proxy.dataplane.services import Services
 from proxy.dataplane.snapshot import Snapshot
@@ -104,7 +104,7 @@ def rerate_route(services: Services, snapshot: Callable[[], Snapshot]) -> AdminE
                     services.ledger,
                     now.prices,
                     now.zone,
-                    lambda record: _tell_quota(services, now, record),
+                    lambda record: tell_quota(services, now, record),
                 )
             except LedgerError as error:
                 raise invalid_request(f"{error}.") from error
@@ -135,16 +135,12 @@ def rerate_route(services: Services, snapshot: Callable[[], Snapshot]) -> AdminE
     )
 
 
-def _tell_quota(services: Services, snapshot: Snapshot, adjustment: UsageRecord) -> None:
-    """Count the difference in the budgets of the window in which the record counts."""
-    if adjustment.charge_nano is None:
+def tell_quota(services: Services, snapshot: Snapshot, adjustment: UsageRecord) -> None:
+    """Count the difference in the budgets of the window in which the adjustment counts."""
+    used = msgspec.structs.replace(used_by(adjustment), requests=0)
+    if not any((used.charge_nano, used.input_tokens, used.output_tokens)):
         return
     limits = snapshot.rules.limits_for(
         adjustment.key_id, adjustment.team, adjustment.upstream, adjustment.model_requested
     )
-    services.quota.adjust(
-        limits,
-        adjustment.started_at_ms,
-        Used(requests=0, charge_nano=adjustment.charge_nano),
-        services.now_ms(),
-    )
+    services.quota.adjust(limits, adjustment.started_at_ms, used, services.now_ms())

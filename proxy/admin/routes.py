@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from proxy.admin.adjusting import adjust_route
 from proxy.admin.books import book_routes
 from proxy.admin.endpoint import AdminEndpoint
 from proxy.admin.erasure import erase_route
@@ -39,6 +40,7 @@ def admin_routes(
         (
             process_route(services, snapshot, why_not_ready),
             rerate_route(services, snapshot),
+            adjust_route(services, snapshot),
             limits_route(services, snapshot),
             limit_route(services, snapshot),
             credit_route(services, snapshot),

@@ -21,6 +21,10 @@ from proxy.ledger.verification import NEWEST, VerifyStep
     cls=LazyGroup,
     commands=[export],
     lazy={
+        "adjust": (
+            "proxy.cli.ledger_adjust:adjust",
+            "Book an amount by hand, or move a month's use to another team or label.",
+        ),
         "backup": (
             "proxy.cli.ledger_backup:backup",
             "Copy the ledger into FILE, as it stands at one moment, while a process may use it.",

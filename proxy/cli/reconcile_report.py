@@ -225,6 +225,13 @@ def _print_notes(found: Reconciled) -> None:
         + "."
         for reason, tally in sorted(found.left_out.items())
     ]
+    if found.by_hand.count:
+        whole_nano = found.ledger_nano + found.by_hand.own_nano
+        booked, whole = (formats.money(nano) for nano in (found.by_hand.own_nano, whole_nano))
+        lines.append(
+            f"Booked by hand for this vendor, and in none of the sums: {found.by_hand.count:,} "
+            f"rows, {booked} {found.currency}. With them the ledger says {whole} {found.currency}."
+        )
     if found.day_begins_ms is not None:
         hours = Fraction(found.day_begins_ms, 3_600_000)
         lines.append(

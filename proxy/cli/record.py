@@ -11,6 +11,7 @@ import msgspec
 
 from proxy.accounting.explained import Explained, explained, in_words
 from proxy.cli import common, formats
+from proxy.core.records.by_hand import BY_HAND
 from proxy.core.records.canonical import COLUMNS
 from proxy.ledger.reading import Entry
 
@@ -103,7 +104,9 @@ def _print_how(told: Explained, zone: ZoneInfo) -> None:
 
 
 def _print(entry: Entry, zone: ZoneInfo) -> None:
-    title = "Record" if entry.record.adjusts is None else f"Adjustment of {entry.record.adjusts}"
+    adjusts = entry.record.adjusts
+    title = "Record" if adjusts is None else f"Adjustment of {adjusts}"
+    title = "Entry by hand" if entry.record.origin == BY_HAND else title
     click.echo(f"{title} {entry.record.id}")
     common.print_fields(
         [

@@ -83,7 +83,8 @@ async def standings(
     holds = holding(settings, choice.team, choice.key, limits)
     shown: list[LimitState] = []
     async for states in states_in_turns(quota, list(filter(holds, limits)), now_ms):
-        shown += (state for state in states if taken_ppm(state) >= choice.near_ppm)
+        # What was given back may be more than what was used: that is no share below zero.
+        shown += (state for state in states if max(0, taken_ppm(state)) >= choice.near_ppm)
     return await asyncio.to_thread(page, shown, choice.after, choice.most)
 
 

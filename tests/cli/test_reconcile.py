@@ -14,7 +14,8 @@ from click.testing import Result
 
 from proxy.cli import admin_client
 from proxy.core.money import decimal
-from tests.accounting.reconciling.books import by_day, by_request, ledger_of, priced
+from proxy.core.records.by_hand import EnteredAmount, Entering, Whose, entry
+from tests.accounting.reconciling.books import NOVEMBER_MS, by_day, by_request, ledger_of, priced
 
 Call = Callable[..., Result]
 DIRECTORY = ("--data-dir", "var")
@@ -39,6 +40,29 @@ def test_where_all_agrees_the_exit_code_is_0(call: Call, bill: Callable[[str], P
     assert result.exit_code == 0, result.output
     assert "Compared request by request with the requests to openai" in result.stdout
     assert "0.000% of the bill: within the tolerance of 0.5%" in result.stdout
+
+
+def test_what_was_booked_by_hand_is_told_and_in_no_sum(
+    call: Call, bill: Callable[[str], Path], home: Path
+) -> None:
+    bill(by_request(priced(n) for n in range(10)))
+    words = ("ledger", "reconcile", "bill.csv", "--vendor", "openrouter", *DIRECTORY)
+    before = json.loads(call(*words, "--json").stdout)
+    order = Entering(name="r1", stamp_ms=1, started_at_ms=NOVEMBER_MS, reason="rebate")
+    amount = EnteredAmount(cost_nano=-(10**9), charge_nano=None, currency="USD")
+    entries = [
+        one
+        for upstream in ("openai", "other")
+        for one in entry(order, Whose(upstream=upstream), amount)
+    ]
+    ledger_of(home / "var", [*(priced(n) for n in range(10)), *entries[:1]])
+    told = json.loads(call(*words, "--json").stdout)
+    assert told.pop("by_hand") == {"count": 1, "own_nano": -(10**9), "billed_nano": 0}
+    assert told == {name: before[name] for name in told}
+    shown = call(*words)
+    assert "in none of the sums: 1 rows, -1.00 USD. With them the ledger says" in shown.stdout
+    ledger_of(home / "var", [*(priced(n) for n in range(10)), *entries[1:]])
+    assert "Booked by hand" not in call(*words, "--upstream", "openai").stdout
 
 
 def test_what_went_round_is_told_in_money_and_the_exit_code_is_3(

@@ -23,6 +23,7 @@ from proxy.accounting.export.records import harmless
 from proxy.core.calendar import Calendar, Per
 from proxy.core.money import decimal
 from proxy.core.records import canonical
+from proxy.core.records.by_hand import BY_HAND, NOBODY
 from proxy.core.records.canonical import Value
 
 COLUMNS: Final = (
@@ -84,6 +85,18 @@ OWN_COLUMNS: Final = (
     "x_ReasoningTokens",
     "x_UpstreamRequestId",
 )
+# What an entry by hand does not have: it is an amount, and no use.
+_OF_USE: Final = (
+    "ConsumedQuantity",
+    "ConsumedUnit",
+    "PricingCategory",
+    "PricingQuantity",
+    "PricingUnit",
+    "SkuId",
+    "SkuMeter",
+    "SkuPriceDetails",
+    "SkuPriceId",
+)
 TAG_PREFIX: Final = "request/"  # tags of requests, beside the labels of teams and keys
 _PLACE: Final = {name: place for place, name in enumerate(canonical.COLUMNS)}
 _SEPARATORS_IN_JSON: Final = str.maketrans({";": "\\u003b", "|": "\\u007c"})
@@ -118,7 +131,7 @@ class Focus:
         cost, start_ms, duration_ms = said["cost_nano"], said["started_at_ms"], said["duration_ms"]
         assert isinstance(cost, int) and isinstance(start_ms, int) and isinstance(duration_ms, int)
         month = self._months.window(Per.MONTH, start_ms)
-        usage = said["kind"] == "usage"
+        usage, by_hand = said["kind"] == "usage", said["origin"] == BY_HAND
         model = str(said["model_served"] or said["model_requested"] or said["endpoint"])
         team = said["team"]
         tokens = _sum(said["input_tokens"], said["output_tokens"])
@@ -132,10 +145,12 @@ class Focus:
             currency,
             _utc(month.end_ms or 0),
             _utc(month.start_ms),
-            "Usage",
+            "Adjustment" if by_hand else "Usage",
             None if usage or not self._closed(said, month.end_ms) else "Correction",
-            f"{'' if usage else 'Correction of '}{model}, {quantity} {unit.lower()}",
-            "Usage-Based",
+            said["reason"]
+            if by_hand
+            else f"{'' if usage else 'Correction of '}{model}, {quantity} {unit.lower()}",
+            "One-Time" if by_hand else "Usage-Based",
             _utc(start_ms - start_ms % 1000 + max(1000, -(-duration_ms // 1000) * 1000)),
             _utc(start_ms),
             quantity,
@@ -151,8 +166,8 @@ class Focus:
             unit,
             said["upstream"],
             said["upstream"],
-            said["key_id"],
-            "API Key",
+            None if said["key_id"] == NOBODY else said["key_id"],
+            None if said["key_id"] == NOBODY else "API Key",
             "AI and Machine Learning",
             said["endpoint"],
             "Generative AI",
@@ -165,6 +180,9 @@ class Focus:
             None if team is None else "Team",
             _tags(said["labels"], said["tags"]),
         ]
+        if by_hand:
+            for name in _OF_USE:
+                focus[COLUMNS.index(name)] = None
         own = _own_cells(said, model)
         amounts = {billed, *own[5:7]}
         return [

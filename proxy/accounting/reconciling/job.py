@@ -64,6 +64,7 @@ class Reconciled(msgspec.Struct, kw_only=True):
     The bill is `matched` + `missing_here` + `differing` on its side; the ledger is `matched` +
     `missing_there` + `differing` on its own. `other` are lines that no request makes. `left_out`
     has reasons with how many rows and what amount. `names`: models that the bill writes otherwise.
+    `by_hand`: entries for these upstreams in the period; they are in none of the sums.
     `day_begins_ms`: how much later than in `zone` the vendor's day seems to begin.
     """
 
@@ -83,6 +84,7 @@ class Reconciled(msgspec.Struct, kw_only=True):
     gross_nano: int
     other: dict[str, BillTally]
     left_out: dict[str, BillTally]
+    by_hand: BillTally
     names: dict[str, str]
     day_begins_ms: int | None
     ids_unknown: bool
@@ -211,6 +213,15 @@ class _Job:
         self.shift_ms = matcher.shift_ms
         return matcher.finish(others)
 
+    def by_hand(self, own: OwnSide) -> BillTally:
+        """What was booked by hand for these upstreams in the period."""
+        tally = BillTally()
+        for record in own.by_hand:
+            line = own_line(record, self.currency)
+            if self.inside(line.at_ms):
+                tally.add(line.cost_nano or 0, 0)
+        return tally
+
     def _note_currency(self, record: UsageRecord, line: OwnLine) -> None:
         if line.cost_nano is not None:
             self.comparable += line.cost_nano != 0
@@ -298,7 +309,7 @@ def reconcile(
     left_out = dict(billed.left_out)
     for reason, (count, nano) in bill.left_out.items():
         left_out[reason] = BillTally(count, 0, nano)
-    return _result(job, bill, billed, tallies, level, left_out, unknown)
+    return _result(job, bill, billed, tallies, level, left_out, job.by_hand(own), unknown)
 
 
 def _result(
@@ -308,6 +319,7 @@ def _result(
     tallies: Tallies,
     level: Level,
     left_out: dict[str, BillTally],
+    by_hand: BillTally,
     unknown: bool,
 ) -> Reconciled:
     compared = (
@@ -333,6 +345,7 @@ def _result(
         gross_nano=tallies.gross_nano(),
         other=billed.other,
         left_out=left_out,
+        by_hand=by_hand,
         names={theirs: ours for theirs, ours in job.names.items() if theirs != ours},
         day_begins_ms=job.shift_ms,
         ids_unknown=unknown,

@@ -8,12 +8,13 @@ from typing import Final
 import msgspec
 
 from proxy.core.pricing.book import PriceBook
+from proxy.core.records.by_hand import BY_HAND
 from proxy.core.records.canonical import COLUMNS, record_from
 from proxy.core.records.repricing import standing
 from proxy.core.usage import UsageRecord
 from proxy.ledger.reading import BookReader, Row, Stretch
 
-_KIND, _ADJUSTS, _UPSTREAM = map(COLUMNS.index, ("kind", "adjusts", "upstream"))
+_KIND, _ADJUSTS, _UPSTREAM, _ORIGIN = map(COLUMNS.index, ("kind", "adjusts", "upstream", "origin"))
 Progress = Callable[[int], None]
 _BOOKS_MAX: Final = 64
 
@@ -28,21 +29,25 @@ class OwnSide:
         self._upstreams = frozenset(upstreams)
         self.stretch = reader.narrowed(Stretch(through=reader.head(), from_ms=from_ms, to_ms=to_ms))
         self._books: dict[str, PriceBook | None] = {}
+        self.by_hand: list[UsageRecord] = []  # entries that the last reading passed
 
     def records(self, advance: Progress | None = None) -> Iterator[UsageRecord]:
         """Each request as it stands."""
         done = self.stretch.after
+        self.by_hand = []
         for page in self._reader.pages(self.stretch, corrected=True):
             corrections: dict[str, list[Row]] = {}
             for row in page.corrections:
                 corrections.setdefault(str(row[_ADJUSTS]), []).append(row)
             for row in page.rows:
-                if row[_KIND] == "usage" and (
-                    not self._upstreams or row[_UPSTREAM] in self._upstreams
-                ):
+                if self._upstreams and row[_UPSTREAM] not in self._upstreams:
+                    continue
+                if row[_KIND] == "usage":
                     record = _record(row)
                     later = [_record(each) for each in corrections.get(record.id, ())]
                     yield standing(record, later)
+                elif row[_ORIGIN] == BY_HAND:
+                    self.by_hand.append(_record(row))
             if advance is not None:
                 advance(page.upto_seq - done)
             done = page.upto_seq

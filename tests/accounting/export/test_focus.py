@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from proxy.accounting.export.focus import COLUMNS, OWN_COLUMNS, Focus
+from proxy.core.records.by_hand import EnteredAmount, Entering, Whose, entry
 from proxy.core.usage import UsageRecord
 from proxy.ledger import Batch
 from proxy.ledger.reading import Stretch
@@ -147,6 +148,22 @@ def test_a_correction_of_a_month_that_is_over_is_called_one(
     _, rows = exported(tmp_path, *some(), booked_ms=START_MS + days * 86_400_000)
     assert [row["ChargeClass"] for row in rows] == [""] * 5 + [charge_class]
     assert rows[-1]["BilledCost"] == "-0.0003" and rows[-1]["x_Adjusts"] == make_id(0)
+
+
+def test_an_entry_by_hand_is_an_amount_and_no_use(tmp_path: Path) -> None:
+    order = Entering(name="r1", stamp_ms=START_MS, started_at_ms=START_MS, reason="rebate")
+    amount = EnteredAmount(cost_nano=-5, charge_nano=None, currency="USD")
+    [record] = entry(order, Whose(team="lab", upstream="openai"), amount)
+    _, [row] = exported(tmp_path, record)
+    assert (row["ChargeCategory"], row["ChargeFrequency"]) == ("Adjustment", "One-Time")
+    assert (row["ChargeDescription"], row["BilledCost"]) == ("rebate", "-0.000000005")
+    assert (row["ProviderName"], row["SubAccountId"], row["ResourceId"]) == ("openai", "lab", "")
+    for name in COLUMNS:
+        _, nullable, kind = TABLE[name]
+        assert row[name] or nullable, name
+        assert not row[name] or SHAPES[kind].fullmatch(row[name]), (name, row[name])
+        of_use = name.startswith(("Consumed", "Sku")) or name in ("PricingQuantity", "PricingUnit")
+        assert not (of_use and row[name]), name
 
 
 def test_labels_and_tags_are_one_object_without_a_formula(tmp_path: Path) -> None:
