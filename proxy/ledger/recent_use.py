@@ -38,7 +38,7 @@ class Recent(msgspec.Struct, frozen=True, gc=False):
             upstream=record.upstream,
             model_requested=record.model_requested,
             currency=record.currency,
-            requests=1,
+            requests=1 if record.kind == "usage" else 0,
             input_tokens=record.input_tokens,
             output_tokens=record.output_tokens,
             charge_nano=record.charge_nano,

@@ -6,6 +6,7 @@ A ledger that one process has alone has none of this.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from enum import StrEnum
 from typing import Final, Protocol
 
@@ -14,6 +15,7 @@ import msgspec
 from proxy.core.limits.credit import Credit
 from proxy.core.managed import Managed
 from proxy.ledger import LedgerError, backend_of
+from proxy.ledger.reading import Reader
 
 LAPSE_S: Final = 5.0  # a process that says nothing for so long is gone, or paused
 LOOK_S: Final = 0.5  # between two looks at what is new, where no word of it comes
@@ -58,6 +60,24 @@ class News(msgspec.Struct, frozen=True):
     credits: Sequence[Credit] = ()
 
 
+class Writer(msgspec.Struct, frozen=True):
+    """A journal of which the book has all closes up to `position`.
+
+    may_have_more · its process is there, or has ended without a word
+    """
+
+    name: str
+    position: int
+    may_have_more: bool
+
+
+class BookState(msgspec.Struct, frozen=True):
+    """One state of the book: what `reader` answers, and how far each journal is in it."""
+
+    reader: Reader
+    writers: Sequence[Writer]
+
+
 class NameTaken(LedgerError):
     """Another process has the name of this one; the message says what to do."""
 
@@ -85,6 +105,10 @@ class Sharing(Protocol):
 
     async def leave(self) -> None:
         """Say that this process has ended its work in order."""
+        ...
+
+    def one_state(self) -> AbstractContextManager[BookState]:
+        """One state of the book, to be read by one thread. Blocks. Raises as `Reader` does."""
         ...
 
     async def instances(self) -> list[Instance]:

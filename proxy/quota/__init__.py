@@ -10,7 +10,7 @@ nothing. Every reservation ends in `settle` or `void`, once.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import tzinfo
 from types import ModuleType
 from typing import Protocol
@@ -54,6 +54,51 @@ class Past(msgspec.Struct, frozen=True, gc=False):
     used: Used
 
 
+class Book(msgspec.Struct, frozen=True, kw_only=True):
+    """All past use as one state of the ledger has it, to build every count from.
+
+    past, credits, since_ms, now_ms · as for `Quota.restore`
+    positions · for each journal the place up to which its closes are in `past`
+    live · the journals whose processes may have closes behind that
+    """
+
+    past: Iterable[Past]
+    credits: Iterable[Credit]
+    since_ms: int
+    now_ms: int
+    positions: Mapping[str, int]
+    live: Sequence[str]
+
+
+class Owed(msgspec.Struct, frozen=True):
+    """The closes of this process' journal that counts were built without: in (after, upto]."""
+
+    after: int
+    upto: int
+
+
+class Ended(msgspec.Struct, frozen=True):
+    """What is in one of them. Counts take each `id` once."""
+
+    id: str
+    past: Past
+
+
+class Standing(msgspec.Struct, frozen=True):
+    """How the counts stand that this process shares with others.
+
+    epochs · how often they were built anew, as far as this process has seen
+    took_s · how long it took when this process built them last; None: it did not yet
+    partial_s · for how long strict limits have been waiting for whole counts; 0: they are whole
+    waiting · the journals whose processes have not handed in what they used
+    """
+
+    epochs: int = 0
+    took_s: float | None = None
+    partial_s: float = 0.0
+    waiting: Sequence[str] = ()
+
+
 class Crossing(msgspec.Struct, frozen=True):
     """The use of a limit has reached a share (in millionths) at which to warn.
 
@@ -84,12 +129,57 @@ class SharedOptions(msgspec.Struct, frozen=True, kw_only=True):
     counted · modes of limits under which requests pass while the store is away; they are counted
         once it is back
     outage_max_s · for so long; then they are refused, too
+    journal · the name of this process' journal, by which the ledger knows it
+    position · up to where that journal is written; None: what an earlier life left open is not yet
     """
 
     instance: str = "tollkeeper"
     timeout_s: float = 0.25
     counted: frozenset[Enforce] = frozenset({Enforce.WARN, Enforce.FINISH, Enforce.CUT})
     outage_max_s: float = 60.0
+    journal: str = ""
+    position: Callable[[], int | None] = lambda: 0
+
+
+class SharedCounts(Protocol):
+    """What keeps counts whole that processes share, and that may be lost under them."""
+
+    async def lost(self) -> None:
+        """Wait until the counts are gone and have to be built anew."""
+        ...
+
+    async def rebuild(self, book: Callable[[], Awaitable[Book]]) -> bool:
+        """Build all counts anew if they are lost, or wait until another process has.
+
+        `book` is asked only where this one builds them. Returns whether there are counts now.
+        Raises what `book` raises.
+        """
+        ...
+
+    async def owed(self) -> Owed:
+        """Wait until counts were built without some closes of this process' journal."""
+        ...
+
+    async def hand_in(self, owed: Owed, ended: Sequence[Ended], now_ms: int) -> None:
+        """Count what these closes say."""
+        ...
+
+    async def whole(self) -> None:
+        """Wait until the counts have all that was used, so that strict limits may go by them."""
+        ...
+
+    async def incomplete(self) -> Sequence[str]:
+        """Wait until strict limits wait for others to hand in; the journals of these."""
+        ...
+
+    def distrust(self, why: str) -> None:
+        """The counts lack something: have them built anew."""
+        ...
+
+    @property
+    def standing(self) -> Standing:
+        """How the counts stand."""
+        ...
 
 
 class Reservation(Protocol):
@@ -122,6 +212,11 @@ class Quota(Protocol):
     @property
     def failures(self) -> int:
         """How many requests it gave no answer for, so far."""
+        ...
+
+    @property
+    def shared(self) -> SharedCounts | None:
+        """How its counts are kept whole; None: they end with this process, and cannot be lost."""
         ...
 
     async def reserve(
@@ -213,14 +308,6 @@ class Quota(Protocol):
 
     def settle_left(self, exchange_id: str, used: Used | None) -> None:
         """End such a request; `used` None: it was never sent."""
-        ...
-
-    def mark(self) -> None:
-        """Say that what has ended so far will be in the past that `restore` is given next."""
-        ...
-
-    async def lost(self) -> None:
-        """Wait until the counts are gone and have to be restored from the whole past."""
         ...
 
     async def aclose(self) -> None:

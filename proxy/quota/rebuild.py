@@ -6,7 +6,6 @@ a reload adds.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from zoneinfo import ZoneInfo
 
@@ -18,7 +17,8 @@ from proxy.core.limits.rules import Rules
 from proxy.ledger import Ledger, Reader
 from proxy.ledger.asking import answer_of
 from proxy.ledger.reading import Recent, UsageRow, ValueUse
-from proxy.quota import Past, Quota
+from proxy.ledger.sharing import Sharing, Writer
+from proxy.quota import Book, Ended, Past, Quota
 
 _CALENDAR = (Per.DAY, Per.WEEK, Per.MONTH, Per.TOTAL)
 _BY = ("key", "team", "upstream", "model")
@@ -42,36 +42,61 @@ async def restore(
     them books the journal first. Raises LedgerError or LedgerUnavailable where the book cannot be
     read.
     """
+    past = await answer_of(_past, reader, rules, currency, zone, now_ms)
+    past += _entries(unbooked, rules, currency, lambda limit: True)
+    since_ms = now_ms - rules.lookback_ms()
+    await quota.restore(past, await ledger.credits(), since_ms=since_ms, now_ms=now_ms)
+
+
+async def shared_book(
+    sharing: Sharing, rules: Rules, ledger: Ledger, *, currency: str, zone: ZoneInfo, now_ms: int
+) -> Book:
+    """All past use as one state of the book has it, with how far each journal is in it.
+
+    Raises LedgerError or LedgerUnavailable where the book cannot be read.
+    """
+
+    def read() -> tuple[list[Past], Sequence[Writer]]:
+        with sharing.one_state() as state:
+            return _past(state.reader, rules, currency, zone, now_ms), state.writers
+
+    past, writers = await answer_of(read)
+    return Book(
+        past=past,
+        credits=await ledger.credits(),
+        since_ms=now_ms - rules.lookback_ms(),
+        now_ms=now_ms,
+        positions={writer.name: writer.position for writer in writers},
+        live=[writer.name for writer in writers if writer.may_have_more],
+    )
+
+
+def ended(closes: Iterable[tuple[str, Recent]], rules: Rules, currency: str) -> list[Ended]:
+    """What closes of a journal say, each under its id, for the limits in which it counts."""
+    found: list[Ended] = []
+    for id, row in closes:
+        found += [Ended(id, past) for past in _entries([row], rules, currency, lambda limit: True)]
+    return found
+
+
+def _past(reader: Reader, rules: Rules, currency: str, zone: ZoneInfo, now_ms: int) -> list[Past]:
+    """What is booked. Blocks: a large book has as many sums as keys times models."""
     past: list[Past] = []
     for per in _CALENDAR:
         if rules.uses(per):
             start_ms = window(per, now_ms, zone).start_ms
-            rows = await answer_of(
-                reader.usage,
-                list(_BY),
-                None if per is Per.TOTAL else start_ms,
-                None,
-                zone,
-                sums=_COUNTED,
-            )
-            past += await asyncio.to_thread(_listed, _sums(rows, rules, per, start_ms, currency))
+            from_ms = None if per is Per.TOTAL else start_ms
+            rows = reader.usage(list(_BY), from_ms, None, zone, sums=_COUNTED)
+            past += _sums(rows, rules, per, start_ms, currency)
             for dimension in sorted(rules.dimensions()):
-                valued = await answer_of(
-                    reader.used_by_value,
-                    None if dimension == END_USER else tag_of(dimension),
-                    start_ms,
-                )
-                past += await asyncio.to_thread(
-                    _listed, _of_values(valued, rules, per, dimension, start_ms, currency)
-                )
+                tag = None if dimension == END_USER else tag_of(dimension)
+                valued = reader.used_by_value(tag, start_ms)
+                past += _of_values(valued, rules, per, dimension, start_ms, currency)
     since_ms = now_ms - rules.lookback_ms()
     if since_ms < now_ms:
-        latest = await answer_of(reader.recent, since_ms, now_ms)
-        past += await asyncio.to_thread(
-            _listed, _entries(latest, rules, currency, lambda limit: limit.smooth)
-        )
-    past += _entries(unbooked, rules, currency, lambda limit: True)
-    await quota.restore(past, await ledger.credits(), since_ms=since_ms, now_ms=now_ms)
+        latest = reader.recent(since_ms, now_ms)
+        past += _entries(latest, rules, currency, lambda limit: limit.smooth)
+    return past
 
 
 def count_ended(
@@ -89,11 +114,6 @@ def count_ended(
 def forget_others(quota: Quota, rules: Rules) -> None:
     """Count limits no more that this process does not have; they would fall behind the ledger."""
     quota.forget(rules.without(quota.limits()))
-
-
-def _listed(past: Iterator[Past]) -> list[Past]:
-    """Runs in a thread: a large book has as many sums as keys times models."""
-    return list(past)
 
 
 def _sums(

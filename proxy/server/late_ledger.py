@@ -13,9 +13,10 @@ from collections.abc import Callable
 from proxy.dataplane.services import Services
 from proxy.dataplane.snapshot import Snapshot
 from proxy.ledger import LedgerUnavailable
-from proxy.quota.rebuild import count_ended, restore
+from proxy.quota.rebuild import count_ended
 from proxy.quota.uncounted import UncountedQuota
-from proxy.server.past_use import know_kept_answers, owners, served_models
+from proxy.server.past_use import count_limits, know_kept_answers, owners, served_models
+from proxy.server.shared_counts import start_counting
 from proxy.server.startup import identity
 from proxy.server.tenancy import Tenancy
 
@@ -55,22 +56,15 @@ class LateLedger:
         if quota.is_counted:
             return
         rules, currency, store = snapshot.rules, snapshot.settings.currency, quota.store
+        if store.shared is not None:  # requests were counted there as they ended
+            await start_counting(store.shared, services, snapshot, store)
+            quota.counted()
+            return
         async with services.recorder.paused() as ended:
             counted = len(ended)
-            store.mark()
-            await restore(
-                store,
-                rules,
-                services.ledger,
-                services.reader,
-                ended[:counted],
-                currency=currency,
-                zone=snapshot.zone,
-                now_ms=services.now_ms(),
-            )
-            if not quota.is_shared:  # else they were counted there as they ended
-                nothing = rules.of_some((), ())
-                count_ended(store, rules, nothing, ended[counted:], currency, services.now_ms())
+            await count_limits(services, snapshot, ended[:counted], store)
+            nothing = rules.of_some((), ())
+            count_ended(store, rules, nothing, ended[counted:], currency, services.now_ms())
             quota.counted()
 
     async def _learn(self) -> None:

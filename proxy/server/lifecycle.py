@@ -40,9 +40,9 @@ from proxy.server.following import Following
 from proxy.server.late_ledger import LateLedger
 from proxy.server.listening import Addresses, Front, acceptor_of, open_data, open_side
 from proxy.server.notices import NoticeWatch
-from proxy.server.past_use import keep_counted
 from proxy.server.readiness import Readiness
 from proxy.server.reload import Reloads, describe, tell_faults
+from proxy.server.shared_counts import keep_whole
 from proxy.server.startup import StartError, compiled, count_what_was_used, opened, pages_of
 from proxy.server.stop import Stop
 from proxy.server.tasks import Tasks
@@ -186,7 +186,7 @@ class Server:
                     following.begin_late(book.silent_s, late.catch_up)
                 tasks.spawn(following.run(), "following of other processes")
             tasks.spawn(adopting.run(lambda: gateway.snapshot), "adoption of others")
-            tasks.spawn(keep_counted(services, lambda: gateway.snapshot), "counts")
+            keep_whole(services, lambda: gateway.snapshot, tasks)
             tasks.spawn(_watch(services, listener, readiness, clock), "watch")
             notifier = _tell_operators(services, gateway, tasks, close)
             data, *more = await open_data(snapshot.settings, acceptor, member)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from proxy.core.dialects.registry import DIALECTS, PASSTHROUGH
 from proxy.core.ids import made_at_ms
@@ -14,7 +14,7 @@ from proxy.dataplane.services import Services
 from proxy.dataplane.snapshot import Snapshot
 from proxy.ledger import BATCH_MAX, LedgerError, LedgerUnavailable, Reader
 from proxy.ledger.reading import Recent
-from proxy.quota import QuotaUnavailable
+from proxy.quota import Quota, QuotaUnavailable
 from proxy.quota.rebuild import restore
 from proxy.server.adopting import Adopting
 from proxy.server.left_holds import booked_use
@@ -27,7 +27,6 @@ KEPT_LOOKED_AT_MAX = 200_000  # of the latest records, for the ids of answers th
 OWNED_RECORDS_MAX = 1_000_000
 HELD_AT_ONCE = 64  # ids that the ledger is asked for
 SETTLE_AGAIN_S = 0.5  # until the book is looked at again for what was held before the start
-RESTORE_AGAIN_S = 0.2  # between two attempts to restore the counts of a shared quota
 BOOK_AT_START_S = 2.0  # how long a start waits for that, and for its own journal
 
 
@@ -47,14 +46,18 @@ async def book_what_was_left(services: Services, adopting: Adopting, tasks: Task
 
 
 async def count_limits(
-    services: Services, snapshot: Snapshot, unbooked: Sequence[Recent] = ()
+    services: Services,
+    snapshot: Snapshot,
+    unbooked: Sequence[Recent] = (),
+    quota: Quota | None = None,
 ) -> None:
     """Counts the use of limits that have no count yet; `unbooked` is not in the book.
 
-    Raises LedgerError or LedgerUnavailable where the book cannot be read.
+    `quota`: the store itself, where another stands before it. Raises LedgerError or
+    LedgerUnavailable where the book cannot be read.
     """
     await restore(
-        services.quota,
+        services.quota if quota is None else quota,
         snapshot.rules,
         services.ledger,
         services.reader,
@@ -63,20 +66,6 @@ async def count_limits(
         zone=snapshot.zone,
         now_ms=services.now_ms(),
     )
-
-
-async def keep_counted(services: Services, snapshot: Callable[[], Snapshot]) -> None:
-    """Restores the counts of limits whenever a shared quota has lost them, until cancelled."""
-    while True:
-        await services.quota.lost()
-        try:
-            async with services.recorder.paused() as ended:
-                counted = len(ended)
-                services.quota.mark()  # in one step with the line above: what ends now comes after
-                await count_limits(services, snapshot(), ended[:counted])
-        except (LedgerError, LedgerUnavailable) as error:
-            LOG.warning("the counts of limits cannot be restored yet: %s", error)
-        await asyncio.sleep(RESTORE_AGAIN_S)
 
 
 async def settle_what_was_held(services: Services, started_ms: int) -> None:

@@ -64,6 +64,7 @@ from proxy.server.past_use import (
     served_models,
     settle_what_was_held,
 )
+from proxy.server.shared_counts import start_counting
 from proxy.server.tasks import Tasks
 from proxy.tenants.directory import Directory
 
@@ -125,8 +126,12 @@ async def count_what_was_used(
         tasks.spawn(settle_what_was_held(services, started_ms), "holds")
         return adopting
     await book_what_was_left(services, adopting, tasks)
+    shared = services.quota.shared
     try:
-        await count_limits(services, snapshot)
+        if shared is not None:
+            await start_counting(shared, services, snapshot, services.quota)
+        else:
+            await count_limits(services, snapshot)
         served = await asyncio.to_thread(served_models, snapshot, services.reader)
         await know_kept_answers(services)
         services.know(served, await asyncio.to_thread(owners, services.reader))
@@ -178,7 +183,7 @@ async def assemble(
         settings.quota.url,
         ZoneInfo(settings.timezone),
         values_max=settings.quota.values_max,
-        options=shared_options(settings, journal.writer),
+        options=shared_options(settings, journal, recorder),
     )
     close.push_async_callback(quota.aclose)
     if not book.is_there:
@@ -240,13 +245,15 @@ def admin_pages_of(
     return made
 
 
-def shared_options(settings: Settings, writer: str) -> SharedOptions:
-    """How this process uses a quota that others share; `writer` is its journal's name."""
+def shared_options(settings: Settings, journal: Journal, recorder: Recorder) -> SharedOptions:
+    """How this process uses a quota that others share."""
     quota = settings.quota
     if quota.url == "memory:":
         return SharedOptions()
     return SharedOptions(
-        instance=identity(settings.data_dir, writer),
+        instance=identity(settings.data_dir, journal.writer),
+        journal=journal.writer,
+        position=lambda: journal.position if recorder.recovered.is_set() else None,
         timeout_s=quota.timeout_s,
         counted=_counted(settings),
         outage_max_s=quota.outage_max_s,

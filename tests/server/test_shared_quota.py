@@ -9,22 +9,23 @@ import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import msgspec
 import pytest
 import yaml
 
 from proxy.config.loader import load
-from proxy.config.settings.process import OnOutageSettings, QuotaSettings
 from proxy.core.ids import uuid7
 from proxy.core.limits.decisions import Demand
 from proxy.core.limits.state import LimitState
+from proxy.core.records.canonical import COLUMNS
+from proxy.ledger.reading import Stretch
 from proxy.server.lifecycle import Server
 from proxy.server.startup import StartError
 from tests.dataplane.test_hold import ask, error, limited, post, states, stating
+from tests.support.postgres import postgres
 from tests.support.raw import raw_upstream
 from tests.support.running import Running, vocabularies
 from tests.support.valkey import ValkeyServer, valkey_server
-from tests.support.waiting import guard, until
+from tests.support.waiting import GUARD_S, guard
 
 STRICT = {"limit": "3 requests/day", "name": "hard", "enforce": "strict"}
 SOFT = {"limit": "900 tokens/day", "name": "soft"}
@@ -41,13 +42,12 @@ def valkey(
 async def sharing(
     directory: Path, url: str, config: dict[str, object], **quota: object
 ) -> AsyncIterator[Running]:
-    """A process on SQLite, which a config may not have: what is shared here is the quota alone."""
+    """A process on a quota and a ledger that others may share."""
     path = directory / "config.yaml"
-    path.write_text(yaml.safe_dump(config))
+    shared = {"url": url, "timeout": "30s", **quota}
+    path.write_text(yaml.safe_dump({**config, "quota": shared}))
     loaded = load(path, {})
-    shared = QuotaSettings(url=url, **quota)  # type: ignore[arg-type]
-    settings = msgspec.structs.replace(loaded.settings, quota=shared)
-    loaded = msgspec.structs.replace(loaded, settings=settings)
+    settings = loaded.settings
     async with guard():
         server = await Server.start(loaded, vocabularies=vocabularies())
         try:
@@ -55,6 +55,17 @@ async def sharing(
             await server.drain()
         finally:
             await server.aclose()
+
+
+def on_postgresql(upstream: str, *limits: object) -> dict[str, object]:
+    return {**limited(upstream, *limits), "ledger": {"url": postgres().database()}}
+
+
+async def whole(proxy: Running) -> None:
+    shared = proxy.server.services.quota.shared
+    assert shared is not None
+    await shared.whole()
+    await proxy.server.services.quota.flush()
 
 
 def told(found: dict[str, LimitState], name: str) -> tuple[int, int]:
@@ -66,8 +77,8 @@ async def test_counts_that_are_lost_are_restored_and_none_counts_twice(
 ) -> None:
     with valkey as server:
         async with raw_upstream(stating(7, 3)) as upstream:
-            config = limited(upstream.url, STRICT, SOFT)
-            async with sharing(tmp_path, server.url, config, timeout_s=30.0) as proxy:
+            config = on_postgresql(upstream.url, STRICT, SOFT)
+            async with sharing(tmp_path, server.url, config) as proxy:
                 for _ in range(2):
                     assert (await post(proxy, ask(max_tokens=5))).status == 200
                 found = await states(proxy)
@@ -75,12 +86,12 @@ async def test_counts_that_are_lost_are_restored_and_none_counts_twice(
                 server.ask("FLUSHALL")
                 answer = await post(proxy, ask(max_tokens=5))
                 assert (answer.status, error(answer)["code"]) == (503, "quota_unavailable")
-                await until(lambda: b"epoch" in server.ask("KEYS", "*epoch"))
+                await whole(proxy)
                 assert (await post(proxy, ask(max_tokens=5))).status == 200
                 assert (await post(proxy, ask(max_tokens=5))).status == 429
                 found = await states(proxy)
                 assert (told(found, "hard"), told(found, "soft")) == ((3, 0), (30, 0))
-            async with sharing(tmp_path, server.url, config, timeout_s=30.0) as proxy:
+            async with sharing(tmp_path, server.url, config) as proxy:
                 assert told(await states(proxy), "hard") == (3, 0), "another start counts nothing"
 
 
@@ -89,8 +100,8 @@ async def test_while_the_server_is_away_the_modes_of_limits_decide(
 ) -> None:
     with valkey as server:
         async with raw_upstream(stating(7, 3)) as upstream:
-            config = limited(upstream.url, SOFT)
-            async with sharing(tmp_path, server.url, config, timeout_s=0.1) as proxy:
+            config = on_postgresql(upstream.url, SOFT)
+            async with sharing(tmp_path, server.url, config, timeout="100ms") as proxy:
                 assert (await post(proxy, ask())).status == 200
                 server.send(signal.SIGSTOP)
                 for _ in range(2):
@@ -101,21 +112,19 @@ async def test_while_the_server_is_away_the_modes_of_limits_decide(
                 server.kill()
                 assert (await post(proxy, ask())).status == 200
                 server.start()
-                quota = proxy.server.services.quota
-                await until(lambda: quota._calls.epoch is not None)  # type: ignore[attr-defined]
-                await quota.flush()
+                await whole(proxy)
                 assert told(await states(proxy), "soft") == (40, 0)
 
 
 async def test_an_operator_may_have_all_refused(
     tmp_path: Path, valkey: contextlib.AbstractContextManager[ValkeyServer]
 ) -> None:
-    outage = OnOutageSettings(cut="refuse", finish="refuse", warn="refuse")
+    outage = dict.fromkeys(("cut", "finish", "warn"), "refuse")
     with valkey as server:
         async with raw_upstream(stating(7, 3)) as upstream:
-            config = limited(upstream.url, SOFT)
+            config = on_postgresql(upstream.url, SOFT)
             async with sharing(
-                tmp_path, server.url, config, timeout_s=0.1, on_outage=outage
+                tmp_path, server.url, config, timeout="100ms", on_outage=outage
             ) as proxy:
                 server.kill()
                 answer = await post(proxy, ask())
@@ -131,7 +140,7 @@ async def test_a_server_that_cannot_be_used_keeps_the_process_from_starting(
         server.ask("CONFIG", "SET", "requirepass", "x")
         url = server.url.replace("://", "://:secret@")
         with pytest.raises(StartError, match=r"quota\.url: .*WRONGPASS") as refused:
-            async with sharing(tmp_path, url, limited("http://127.0.0.1:9", SOFT)):
+            async with sharing(tmp_path, url, on_postgresql("http://127.0.0.1:9", SOFT)):
                 pass
         assert "secret" not in str(refused.value)
 
@@ -142,19 +151,23 @@ async def test_what_a_dead_process_held_ends_as_the_book_says(
     """One request was never sent. Of the other the record is booked, and its end was not counted."""
     with valkey as server:
         async with raw_upstream(stating(7, 3)) as upstream:
-            config = limited(upstream.url, SOFT, {"limit": "9 concurrent", "name": "slots"})
-            async with sharing(tmp_path, server.url, config, timeout_s=30.0) as proxy:
+            config = on_postgresql(upstream.url, SOFT, {"limit": "9 concurrent", "name": "slots"})
+            async with sharing(tmp_path, server.url, config) as proxy:
                 assert (await post(proxy, ask())).status == 200
-                [record] = await proxy.records(1)
                 services, rules = proxy.server.services, proxy.server.snapshot.rules
+                assert await services.recorder.drain(GUARD_S)
+                reader = services.reader
+                [page] = reader.pages(Stretch(through=reader.head()))
+                [row] = page.rows
+                booked = str(dict(zip(COLUMNS, row, strict=True))["id"])
                 limits = rules.limits_for("alice", "research", "mock", "m-1")
                 before_ms = services.now_ms() - 60_000
-                for id in (str(record["id"]), uuid7(before_ms, bytes(10))):
+                for id in (booked, uuid7(before_ms, bytes(10))):
                     demand = Demand(exchange_id=id, started_at_ms=before_ms, output_tokens=50)
                     await services.quota.reserve(limits, demand, services.now_ms())
                 found = await states(proxy)
                 assert (told(found, "soft"), told(found, "slots")) == ((10, 100), (2, 0))
-            async with sharing(tmp_path, server.url, config, timeout_s=30.0) as proxy:
+            async with sharing(tmp_path, server.url, config) as proxy:
                 quota, now_ms = proxy.server.services.quota, services.now_ms()
                 while (now := await quota.states(limits, now_ms))[0].held:
                     await asyncio.sleep(0.01)

@@ -94,6 +94,19 @@ class Connections:
         connection.close()
 
 
+class OneState:
+    """One connection in one transaction, in the place of `Connections`."""
+
+    def __init__(self, connection: Connection, name: str) -> None:
+        self._connection = connection
+        self.name = name
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """The connection, in the transaction that has begun."""
+        yield self._connection
+
+
 def _close_all(connections: list[Connection]) -> None:
     for connection in connections:
         connection.close()

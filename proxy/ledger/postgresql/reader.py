@@ -25,7 +25,7 @@ from proxy.ledger.postgresql.connection import Connection
 from proxy.ledger.postgresql.credits import credit
 from proxy.ledger.postgresql.listing import listed
 from proxy.ledger.postgresql.months import PostgresMonths
-from proxy.ledger.postgresql.read_only import Connections
+from proxy.ledger.postgresql.read_only import Connections, OneState
 from proxy.ledger.postgresql.schema import schema_version
 from proxy.ledger.postgresql.texts import clean
 from proxy.ledger.postgresql.verify import verify_step
@@ -93,8 +93,9 @@ _LAST: Final = "SELECT hash, booked_at_ms FROM heads ORDER BY seq DESC LIMIT 1"
 class PostgresReader:
     """See `proxy.ledger.reading.Reader`. Any number of threads may ask it at once."""
 
-    def __init__(self, url: str) -> None:
-        self._connections = Connections(url, name(url))
+    def __init__(self, url: str, state: OneState | None = None) -> None:
+        """`state`: of this one state of the book alone, for one thread at a time."""
+        self._connections = Connections(url, name(url)) if state is None else state
 
     @property
     def name(self) -> str:

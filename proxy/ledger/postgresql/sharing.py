@@ -22,10 +22,21 @@ from proxy.ledger.asking import answer_of
 from proxy.ledger.postgresql.address import name as name_of
 from proxy.ledger.postgresql.connection import Connection, answering, cut, meant, opened
 from proxy.ledger.postgresql.credits import after
-from proxy.ledger.postgresql.read_only import Connections
+from proxy.ledger.postgresql.read_only import Connections, OneState
+from proxy.ledger.postgresql.reader import PostgresReader
 from proxy.ledger.postgresql.tenants import CHANNEL
 from proxy.ledger.postgresql.worker import Worker
-from proxy.ledger.sharing import LAPSE_S, LOOK_S, HeardOf, Instance, InstanceState, NameTaken, News
+from proxy.ledger.sharing import (
+    LAPSE_S,
+    LOOK_S,
+    BookState,
+    HeardOf,
+    Instance,
+    InstanceState,
+    NameTaken,
+    News,
+    Writer,
+)
 
 BEAT_S: Final = 1.0
 ANSWER_MAX_S: Final = 5.0  # a server that says nothing for so long is away
@@ -47,6 +58,9 @@ _ALL: Final = f"""
 SELECT name, state, (extract(epoch FROM started_at) * 1000)::bigint,
     (extract(epoch FROM seen_at) * 1000)::bigint, {_SILENT}, home
 FROM instances WHERE state <> 'forgotten' ORDER BY name"""
+_WRITERS: Final = """
+SELECT coalesce(i.name, p.writer), coalesce(p.seq, 0), coalesce(i.state = 'live', false)
+FROM instances AS i FULL JOIN journal_positions AS p ON p.writer = i.name ORDER BY 1"""
 _FORGET: Final = "UPDATE instances SET state = 'forgotten' WHERE name = %s AND boot = %s"
 _TAKE_OVER: Final = "UPDATE instances SET boot = %s WHERE name = %s"
 _SETTLED: Final = """
@@ -96,6 +110,13 @@ class PostgresSharing:
         """See `Sharing.leave`."""
         if self._me:
             await self._worker.done(lambda: self._say(InstanceState.LEFT))
+
+    @contextmanager
+    def one_state(self) -> Iterator[BookState]:
+        """See `Sharing.one_state`."""
+        with self._reading.reading() as connection:
+            writers = [Writer(*row) for row in connection.execute(_WRITERS)]
+            yield BookState(PostgresReader(self._url, OneState(connection, self.name)), writers)
 
     async def instances(self) -> list[Instance]:
         """See `Sharing.instances`."""

@@ -81,6 +81,11 @@ class MemoryQuota:
         self._crossings: dict[tuple[str, int], Crossing] = {}
         self._breaches: dict[str, Breach] = {}
 
+    @property
+    def shared(self) -> None:
+        """None: the counts cannot be lost while this process lives."""
+        return None
+
     async def reserve(
         self, limits: Sequence[Limit], ask: Demand, now_ms: int
     ) -> Reservation | Refused:
@@ -329,13 +334,6 @@ class MemoryQuota:
 
     def settle_left(self, exchange_id: str, used: Used | None) -> None:
         """Do nothing, for the same reason."""
-
-    def mark(self) -> None:
-        """Do nothing: the counts are never lost while this process lives."""
-
-    async def lost(self) -> None:
-        """Wait for ever, for the same reason."""
-        await asyncio.Event().wait()
 
     async def aclose(self) -> None:
         """Do nothing: nothing is open."""

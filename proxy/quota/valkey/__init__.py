@@ -4,7 +4,9 @@
 - pipeline: one connection.
 - link: connects again, signs in, and sends the script.
 - calls: calls of the script, and the ends of requests, which are sent until they are answered.
-- epochs: whether the counts are whole, and building them anew.
+- epochs: which building of the counts is valid.
+- building: building them anew from the book.
+- joining: what each process hands in then, and whether all have.
 - lines, readings, reservation, past, telling: limits, counts and holds as the script has them.
 - ends: what is told of requests that are over, and of corrections.
 - requests: what a hold says of its request.
@@ -25,8 +27,10 @@ from proxy.quota import VALUES_MAX, QuotaError, SharedOptions
 from proxy.quota.memory import MemoryQuota
 from proxy.quota.valkey.address import address
 from proxy.quota.valkey.away import Away
+from proxy.quota.valkey.building import Builder
 from proxy.quota.valkey.calls import Calls
 from proxy.quota.valkey.epochs import Epochs
+from proxy.quota.valkey.joining import Joining
 from proxy.quota.valkey.left import ValkeyLeftHolds
 from proxy.quota.valkey.link import Link
 from proxy.quota.valkey.store import SharedQuota
@@ -48,9 +52,11 @@ async def connect(
     """
     link = await _link(url, f"tollkeeper-{options.instance}")
     calls = Calls(link, options.instance, options.timeout_s)
-    epochs = Epochs(link, calls, Calls(link, options.instance, BUILDING_S))
+    joining = Joining(calls, options.journal or options.instance, options.position)
+    builder = Builder(link, Calls(link, options.instance, BUILDING_S))
+    epochs = Epochs(link, calls, builder, joining)
     away = Away(MemoryQuota(zone, monotonic_ms, values_max=values_max), options)
-    quota = SharedQuota(zone, link, calls, epochs, away, values_max=values_max)
+    quota = SharedQuota(zone, link, calls, epochs, joining, away, values_max=values_max)
     await link.open(epochs)
     quota.presence.begin()
     return quota

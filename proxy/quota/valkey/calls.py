@@ -29,7 +29,12 @@ BASE: Final = b"{tk}:" + VERSION + b":"
 EPOCH_KEY: Final = BASE + b"epoch"
 NEXT_KEY: Final = BASE + b"next"  # an epoch that is being built
 _ENCODER = msgspec.msgpack.Encoder()
-_ANOTHER_EPOCH = -1
+_DONE, _ANOTHER_EPOCH, _SET_BACK = 1, -1, -2
+# What leaves its time in the epoch, so that a server that is set back to an earlier state is found
+# out. The script's end has the same list.
+_CHANGES: Final = frozenset(
+    {b"reserve", b"extend", b"settle", b"slots", b"adjust", b"join", b"ended", b"give_up"}
+)
 RESTORING: Final = "the counts of the quota store are being restored"
 
 
@@ -93,8 +98,10 @@ class Calls:
         self._instance = instance.encode()
         self._timeout_s = timeout_s
         self._stale: Callable[[], None] | None = None
+        self._set_back: Callable[[], None] | None = None
         self._loop = asyncio.get_running_loop()
         self.epoch: Epoch | None = None
+        self._of: Epoch | None = None  # the last one
         self._middle = b""  # the keys
         self._behind = b""  # the epoch and its prefix
         self._sending: dict[int, Sending] = {}  # by the order in which they came
@@ -108,18 +115,22 @@ class Calls:
         self._slow = 0  # how many of these are under way
         self._silent_since_s: float | None = None  # since when no question is answered
         self.server_ms: int | None = None  # its clock, as of the last answer
+        self._changed_ms = 0  # the server's time of the last change in this epoch that was answered
 
-    def when_stale(self, stale: Callable[[], None]) -> None:
-        """Have this called when the server's epoch turns out to be another."""
+    def when_stale(
+        self, stale: Callable[[], None], set_back: Callable[[], None] | None = None
+    ) -> None:
+        """Have the first called when the server's epoch turns out to be another.
+
+        The second is called when the epoch is the same and lacks a change that was answered.
+        """
         self._stale = stale
-
-    @property
-    def newest(self) -> int:
-        """The place of what was last to be delivered."""
-        return self._number
+        self._set_back = set_back
 
     def use(self, epoch: Epoch | None, key: bytes = EPOCH_KEY) -> None:
         """Call under this epoch from now on; None: there is none, so nothing can be asked."""
+        if epoch is not None and epoch != self._of:
+            self._of, self._changed_ms = epoch, 0
         self.epoch = epoch
         if epoch is not None:
             self._middle = (
@@ -155,7 +166,7 @@ class Calls:
                 self._link.drop(f"it did not answer for {DEAD_S:g} s")
             waited_ms = self._timeout_s * 1000
             raise QuotaUnavailable(f"the quota store did not answer in {waited_ms:g} ms")
-        return self._told(answer, epoch)
+        return self._told(operation, answer, epoch)
 
     def deliver(
         self,
@@ -225,10 +236,16 @@ class Calls:
                 self._slow += 1
                 self._send(number, slowly=True)
 
-    def drop_through(self, newest: int) -> None:
-        """Send nothing of what came up to here: it is counted in another way."""
-        for number in [number for number in self._sending if number <= newest]:
+    def drop_others(self, epoch: Epoch) -> bool:
+        """Send nothing that was meant for another epoch: this one counts it in another way.
+
+        Whether a correction of the book was among it, which is in no journal.
+        """
+        others = [number for number, sending in self._sending.items() if sending.epoch != epoch]
+        corrected = any(self._sending[number].what[0] == b"adjust" for number in others)
+        for number in others:
             self._done(number)
+        return corrected
 
     async def flush(self) -> None:
         """Wait until all that was to be sent has been answered."""
@@ -260,7 +277,7 @@ class Calls:
 
     def _take(self, number: int, sending: Sending, answer: Any) -> None:
         try:
-            told = self._told(answer, sending.epoch)
+            told = self._told(sending.what[0], answer, sending.epoch)
         except QuotaUnavailable as error:
             if self._link.usable:
                 self._pause(number, str(error))
@@ -276,15 +293,16 @@ class Calls:
             self._empty.set()
 
     def _run(self, operation: bytes, args: Any, answered: Callable[[Any], None]) -> None:
-        tail = b"%b%b%b%b" % (
+        tail = b"%b%b%b%b%b" % (
             self._middle,
             _bulk(operation),
             self._behind,
             _bulk(_ENCODER.encode(args)),
+            _bulk(b"%d" % self._changed_ms),
         )
-        self._link.run(b"*9\r\n", tail, answered)
+        self._link.run(b"*10\r\n", tail, answered)
 
-    def _told(self, answer: Any, epoch: Epoch | None) -> list[Any]:
+    def _told(self, operation: bytes, answer: Any, epoch: Epoch | None) -> list[Any]:
         """The script's answer to what was asked under this epoch.
 
         Raises QuotaUnavailable for all else.
@@ -301,4 +319,10 @@ class Calls:
             if self.epoch == epoch and self._stale is not None:
                 self._stale()
             raise QuotaUnavailable(RESTORING)
+        if told[0] == _SET_BACK:
+            if self.epoch == epoch and self._set_back is not None:
+                self._set_back()
+            raise QuotaUnavailable(RESTORING)
+        if told[0] == _DONE and operation in _CHANGES and epoch == self._of:
+            self._changed_ms = max(self._changed_ms, told[1])
         return told

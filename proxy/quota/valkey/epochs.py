@@ -1,59 +1,73 @@
-"""Which building of the counts is valid, and how it is made anew.
+"""Which building of the counts is valid, and when they are built anew.
 
 The server may vanish, restart empty, or be replaced by a copy that lags. The epoch's key tells: it
 holds an id and the run of the server in which the counts were built. An empty server has no epoch;
 one that was started or promoted since has another run. Then one instance builds all counts from
-past use under a new epoch, and each instance hands in what it holds.
+past use under a new epoch (`building`), and each instance hands in what was not booked and what it
+holds (`joining`).
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-import os
 import time
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from typing import Any, Final
 
 from proxy.quota import QuotaUnavailable
-from proxy.quota.valkey.calls import BASE, EPOCH_KEY, NEXT_KEY, Calls, Epoch
+from proxy.quota.valkey.building import BUILD_S, Builder, Counted, valid
+from proxy.quota.valkey.calls import RESTORING, Calls, Epoch, NotAsked, Sending
+from proxy.quota.valkey.joining import AT_ONCE, BEGUN, FoundEpoch, Joining
 from proxy.quota.valkey.link import Link, Peer
 from proxy.quota.valkey.pipeline import ConnectionLost, ServerError
 from proxy.quota.valkey.reservation import SharedReservation
 
 LOG = logging.getLogger("tollkeeper.quota")
-LOCK_KEY: Final = BASE + b"lock"
-LOCK_MS: Final = 5_000  # a builder that says nothing for so long is dead
-POLL_S: Final = 0.05  # to see whether another instance has built the counts
-AT_ONCE: Final = 200  # counts or holds in one call: a call blocks all others
-BUILD_S: Final = 30.0  # for building all counts, or waiting until another has
 TIDY_S: Final = 1.0
 BEAT_S: Final = 1.0
 CLOCK_APART_S: Final = 1.0
 LATE_S: Final = 60.0  # no reserve is on its way to the server for so long
+AGAIN_S: Final = 1.0  # until counts are built anew that may lack what came meanwhile
+UNREADY_S: Final = 0.2  # until it is looked again whether an epoch can be entered
+GONE_MAX: Final = 1_000  # epochs that are known to be over
 
 
 class Epochs:
     """The epoch that this instance counts in."""
 
-    def __init__(self, link: Link, calls: Calls, builder: Calls) -> None:
+    def __init__(self, link: Link, calls: Calls, builder: Builder, joining: Joining) -> None:
         self._link = link
         self._calls = calls
-        self._builder = builder  # the same script under the epoch that is being built
+        self._builder = builder
+        self._joining = joining
         self._loop = asyncio.get_running_loop()
         self.running: Callable[[], Iterable[SharedReservation]] = tuple
         self.lost = asyncio.Event()  # set while the server is there and has no counts
-        self.built = 0  # how often this instance built the counts
+        self.entered = 0  # how many epochs this instance has entered
         self._away_since_s: float | None = self._loop.time()
-        self._marked = 0
+        self._found: FoundEpoch | None = None  # at the server that is being connected
+        self._distrusted: Epoch | None = None
+        self._gone: dict[Epoch, None] = {}
+        self._again = False  # counts that are built now may lack something
         self._untidy: list[tuple[float, Epoch | None, str]] = []
         self._tidying: asyncio.TimerHandle | None = None
         self._reviewing = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._clock_told = False
         self._spawn(self.watch())
-        calls.when_stale(self.stale)
+        self._spawn(joining.watch())
+        calls.when_stale(self.stale, self._set_back)
+
+    @property
+    def built(self) -> int:
+        """How often this instance built the counts."""
+        return self._builder.built
+
+    @property
+    def took_s(self) -> float | None:
+        """How long this instance took to build them the last time; None: it has not yet."""
+        return self._builder.took_s
 
     @property
     def away_s(self) -> float:
@@ -64,23 +78,21 @@ class Epochs:
     async def meet(self, peer: Peer) -> None:
         """Look which epoch a server has, before anything is asked of it."""
         found = await self._valid(peer)
-        if found is None or found != self._calls.epoch:
-            self._leave()
-        if found is not None and self._calls.epoch is None:
-            self._calls.use(found)
+        self._leave()
+        self._found = found
 
     def connected(self) -> None:
         """The server can be asked from now on."""
-        if self._calls.epoch is None:
+        found, self._found = self._found, None
+        if found is None:
             self.lost.set()
         else:
-            self._enter(self._calls.epoch)
+            self._enter(found)
 
     def disconnected(self) -> None:
         """There is no server for now."""
         self.lost.clear()
-        if self._away_since_s is None:
-            self._away_since_s = self._loop.time()
+        self._leave()
 
     def stale(self) -> None:
         """A call was answered that the server's epoch is another."""
@@ -92,31 +104,47 @@ class Epochs:
     def distrust(self, why: str) -> None:
         """The counts have lost something although the epoch is the same: build them anew."""
         epoch = self._calls.epoch
-        if epoch is not None:
+        if epoch is not None and epoch != self._distrusted:
+            self._distrusted = epoch
             LOG.error("the counts of %s are built anew: %s", self._link.address, why)
-            self._calls.deliver((b"distrust", ()), epoch, lambda told, sending: self.stale())
 
-    def mark(self) -> None:
-        """What has ended so far is in the past that `count` is given next."""
-        self._marked = self._calls.newest
+            def over(answer: list[Any], sending: Sending) -> None:
+                self._end(epoch)
+                self.stale()
 
-    async def count(self, counts: Sequence[Sequence[Any]]) -> None:
-        """Have these counts where there are none yet. Without a server: once there is one."""
+            self._calls.deliver((b"distrust", ()), epoch, over)
+
+    async def build(self, book: Callable[[], Awaitable[Counted]]) -> bool:
+        """Build the counts if they are lost, or wait until another instance has.
+
+        `book` is asked only where this one builds. Returns whether there are counts now.
+        """
+        if self._calls.epoch is not None:
+            return True
         try:
-            if self._calls.epoch is None:
-                async with asyncio.timeout(BUILD_S):
-                    await self._build(counts)
-            for start in range(0, len(counts), AT_ONCE):
-                await self._calls.ask(b"base", counts[start : start + AT_ONCE])
+            await self._builder.build(book, self._valid)
+            peer = self._link.peer
+            found = None if peer is None else await self._valid(peer)
         except (QuotaUnavailable, ConnectionLost, ServerError, TimeoutError) as error:
             LOG.warning("the counts of %s are not restored yet: %r", self._link.address, error)
             if isinstance(error, TimeoutError):  # nothing else asks it meanwhile
                 self._link.drop("it did not answer while the counts were restored")
-            self._leave()
-            if self._link.usable:
-                self.lost.set()
-            else:
-                self.lost.clear()  # until it is connected again
+            found = None
+        if found is not None and self._calls.epoch is None:
+            self._enter(found)
+        return self._calls.epoch is not None
+
+    async def count(self, counts: Sequence[Sequence[Any]]) -> None:
+        """Have these counts where there are none yet. Without an epoch: in the one after next."""
+        try:
+            if self._calls.epoch is None:
+                raise NotAsked(RESTORING)
+            for start in range(0, len(counts), AT_ONCE):
+                await self._calls.ask(b"base", counts[start : start + AT_ONCE])
+        except QuotaUnavailable as error:
+            LOG.warning("the counts of %s are not restored yet: %r", self._link.address, error)
+            self._again = True
+            self._build_again()
 
     def tidy(self, id: str, *, later: bool = False) -> None:
         """The server need not remember this id any more; `later`: after a while."""
@@ -159,30 +187,24 @@ class Epochs:
             )
         self._clock_told = wrong
 
-    async def _sweep(self, peer: Peer, gone: bytes) -> None:
-        """Remove what an earlier epoch left: nobody reads it again."""
-        cursor = b"0"
-        with contextlib.suppress(ConnectionLost, ServerError):
-            while True:
-                scan = (b"SCAN", cursor, b"MATCH", BASE + gone + b":*", b"COUNT", b"500")
-                cursor, names = await peer.connection.call(*scan)
-                if names:
-                    await peer.connection.call(b"UNLINK", *names)
-                if cursor == b"0":
-                    return
-
     async def aclose(self) -> None:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._builder.aclose()
         if self._tidying is not None:
             self._tidying.cancel()
 
-    async def _valid(self, peer: Peer) -> Epoch | None:
-        """The epoch of this server, if its counts were built in this run of it."""
-        value: bytes | None = await peer.connection.call(b"GET", EPOCH_KEY)
-        id, _, run_id = (value or b"").partition(b"|")
-        return Epoch(id, run_id) if id and run_id == peer.run_id.encode() else None
+    async def _valid(self, peer: Peer) -> FoundEpoch | None:
+        """The epoch of this server, if its counts were built in this run of it.
+
+        An epoch that was over comes back with a server that is set back: it counts for nothing.
+        """
+        async with asyncio.timeout(BUILD_S):
+            found = await valid(peer)
+            if found is None or found in self._gone:
+                return None
+            return await self._joining.standing(peer, found)
 
     async def _review(self) -> None:
         """Find the epoch that the server has now."""
@@ -190,8 +212,7 @@ class Epochs:
         try:
             if peer is None:
                 return  # the next connection looks itself
-            async with asyncio.timeout(BUILD_S):
-                found = await self._valid(peer)
+            found = await self._valid(peer)
         except TimeoutError:
             self._link.drop("it did not tell its epoch")
             return
@@ -199,6 +220,8 @@ class Epochs:
             return
         finally:
             self._reviewing = False
+        if self._link.peer is not peer or self._calls.epoch is not None:
+            return  # another look was faster
         if found is not None:
             self._enter(found)
         else:
@@ -206,67 +229,63 @@ class Epochs:
 
     def _leave(self) -> None:
         self._calls.use(None)
+        self._joining.leave()
         if self._away_since_s is None:
             self._away_since_s = self._loop.time()
 
-    def _enter(self, epoch: Epoch) -> None:
-        """Count in this epoch: it learns of what was sent and not answered, then what runs."""
-        if self._calls.epoch != epoch:
-            self._calls.use(epoch)
-        found = self._calls.epoch
-        assert found is not None, "it was just entered"
-        self._calls.resend()
-        unknown = [held for held in self.running() if held.epoch != found and held.look.lines]
-        for start in range(0, len(unknown), AT_ONCE):
-            some = unknown[start : start + AT_ONCE]
-            for held in some:
-                held.epoch = found
-            self._calls.deliver((b"join", [held.joining(None) for held in some]), found)
+    def _enter(self, found: FoundEpoch) -> None:
+        """Count in this epoch. A new one learns what runs and what has ended.
+
+        One that was left for a moment learns of what was sent and not answered.
+        """
+        epoch, before = found.epoch, self._joining.epoch
+        if epoch != before and not self._joining.can_begin(found):
+            self._loop.call_later(UNREADY_S, self.stale)
+            return
+        self._calls.use(epoch)
         self._away_since_s = None
         self.lost.clear()
-
-    async def _build(self, counts: Sequence[Sequence[Any]]) -> None:
-        """Build the counts under a new epoch, or wait until another instance has."""
-        peer = self._link.peer
-        if peer is None:
-            raise QuotaUnavailable(self._link.why)
-        me = os.urandom(16).hex().encode()
-        lock = (b"SET", LOCK_KEY, me, b"NX", b"PX", b"%d" % LOCK_MS)
-        while await peer.connection.call(*lock) is None:
-            await asyncio.sleep(POLL_S)
-            found = await self._valid(peer)
-            if found is not None:
-                self._enter(found)
-                return
-        found = await self._valid(peer)
-        if found is not None:  # it was built between the look and the lock
-            await self._unlock(peer, me)
-            self._enter(found)
+        if epoch == before:
+            self._joining.again(epoch)
+            self._joining.take_in(self.running())
+            self._calls.resend()
             return
-        value: bytes | None = await peer.connection.call(b"GET", EPOCH_KEY)
-        epoch, upto = Epoch(me, peer.run_id.encode()), self._marked
-        await peer.connection.call(b"SET", NEXT_KEY, epoch.value)
-        self._builder.use(epoch, NEXT_KEY)
-        for start in range(0, len(counts), AT_ONCE):
-            await self._builder.ask(b"base", counts[start : start + AT_ONCE])
-            await peer.connection.call(b"PEXPIRE", LOCK_KEY, b"%d" % LOCK_MS)
-        await self._builder.ask(b"publish", (EPOCH_KEY.decode(),))
-        self.built += 1
-        LOG.info("the counts of %s limits were built in %s", len(counts), self._link.address)
-        self._calls.drop_through(upto)
-        self._enter(epoch)
-        await self._unlock(peer, me)
-        if value:
-            self._spawn(self._sweep(peer, value.partition(b"|")[0]))
+        if before is not None:
+            self._end(before)
+        self.entered += 1
+        self._again |= self._calls.drop_others(epoch)
+        self._calls.resend()
+        self._joining.begin(found, self.running())
+        if found.state == BEGUN:
+            self.distrust("an earlier life of this process ended while it handed in its use")
+        self._build_again()
+
+    def _end(self, epoch: Epoch) -> None:
+        """This epoch is never valid again."""
+        self._gone[epoch] = None
+        if len(self._gone) > GONE_MAX:
+            del self._gone[next(iter(self._gone))]
+
+    def _build_again(self) -> None:
+        """What came while there were no counts may be in none: build them anew in a moment."""
+        epoch = self._calls.epoch
+        if self._again and epoch is not None:
+            self._again = False
+
+            def due() -> None:
+                if self._calls.epoch == epoch:
+                    self.distrust("something was corrected while they were built")
+
+            self._loop.call_later(AGAIN_S, due)
+
+    def _set_back(self) -> None:
+        """The server lacks what it has answered, in this very epoch."""
+        self.distrust("it was set back to an earlier state")
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
         task = self._loop.create_task(work, name="quota-epoch")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-    async def _unlock(self, peer: Peer, me: bytes) -> None:
-        if await peer.connection.call(b"GET", LOCK_KEY) == me:
-            await peer.connection.call(b"DEL", LOCK_KEY)
 
     def _tidy(self) -> None:
         now_s, epoch = self._loop.time(), self._calls.epoch

@@ -10,7 +10,7 @@ from proxy.core.limits.decisions import counts
 from proxy.core.limits.dimensions import MISSING
 from proxy.core.limits.gcra import refilled
 from proxy.core.limits.limit import Limit
-from proxy.quota import VALUES_MAX, Past
+from proxy.quota import VALUES_MAX, Ended, Past
 from proxy.quota.valkey.lines import LimitLine, LimitWindow, bounded, pair
 from proxy.quota.valkey.readings import reached_ppm
 
@@ -53,6 +53,39 @@ async def past_counts(
         _count(line, span, used, since_ms=since_ms, now_ms=now_ms)
         for line, span, used in by_count.values()
     ]
+
+
+async def ended_counts(
+    ended: Iterable[Ended], line_of: Callable[[Limit], LimitLine], now_ms: int
+) -> list[Sequence[Any]]:
+    """What requests used that were over before the counts were built (`ended` of the script).
+
+    Use of a rate that has leaked away by now, whatever came after it, does not count.
+    """
+    found: list[Sequence[Any]] = []
+    for number, one in enumerate(ended, 1):
+        if number % AT_ONCE == 0:
+            await asyncio.sleep(0)
+        amounts, at_ms = counts(one.past.used), one.past.started_at_ms
+        lines: list[Sequence[Any]] = []
+        for limit in one.past.limits:
+            line = line_of(limit)
+            span = line.span_of(at_ms if limit.windowed else now_ms, now_ms)
+            amount = amounts[line.index]
+            over = span.end_ms <= now_ms if limit.windowed else _leaked(line, span, at_ms, now_ms)
+            if amount and line.kind != "S" and not over:
+                used, leak = line.scaled(amount), pair(limit.amount)
+                lasts_ms = span.lasts_ms(now_ms)
+                apart = span.apart or False
+                lines.append((line.kind, span.name, *used, lasts_ms, *leak, apart))
+        if lines:
+            found.append((one.id, lines))
+    return found
+
+
+def _leaked(line: LimitLine, span: LimitWindow, at_ms: int, now_ms: int) -> bool:
+    """Whether nothing of a full rate of that moment is left."""
+    return (now_ms - at_ms) * line.limit.amount >= span.room
 
 
 def _count(

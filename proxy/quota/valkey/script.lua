@@ -1,7 +1,8 @@
 -- The counts of limits, shared by all instances. Each call is one step: nothing comes between.
 --
 -- KEYS: the epoch's key, the hash of this instance's holds.
--- ARGV: the operation, the epoch, the prefix of the epoch's keys, the arguments as msgpack.
+-- ARGV: the operation, the epoch, the prefix of the epoch's keys, the arguments as msgpack, and the
+-- time of the last change that the caller was answered.
 -- The answer begins with a code (see the end of this file) and the server's time in milliseconds.
 --
 -- Lua counts in doubles, so a number is a pair (h, l): h * 10^9 + l, with 0 <= l < 10^9. Pairs are
@@ -23,6 +24,9 @@ local operation, epoch, prefix = ARGV[1], ARGV[2], ARGV[3]
 local clock = call('TIME')
 local now = clock[1] * 1000 + floor(clock[2] / 1000) --CLOCK
 if call('GET', KEYS[1]) ~= epoch then return {-1, now} end
+local CHANGED = prefix .. 'changed'
+local changed = tonumber(call('GET', CHANGED) or '0')
+if changed < tonumber(ARGV[5]) and operation ~= 'distrust' then return {-2, now} end
 local args = unpacked(ARGV[4])
 
 local function norm(h, l)
@@ -472,6 +476,68 @@ function run.join()
   return {1, now}
 end
 
+-- How the epoch came about: for each journal up to where its closes were in the book, and for each
+-- that may have had more whether that was handed in: w it waits, j it began, d it is done.
+local POSITIONS, JOINS, WHOLE = prefix .. 'P', prefix .. 'J', prefix .. 'whole'
+local function ended() return prefix .. 'E' .. string.sub(KEYS[2], #prefix + 2) end
+local function waiting()
+  local names, told = {}, call('HGETALL', JOINS)
+  for i = 1, #told, 2 do
+    if told[i + 1] ~= 'd' then names[#names + 1] = told[i] end
+  end
+  return names
+end
+
+-- {positions, journals}: of an epoch that is being built. A position is {journal, as text}.
+function run.stand()
+  for _, one in ipairs(args[1]) do call('HSET', POSITIONS, one[1], one[2]) end
+  for _, journal in ipairs(args[2]) do call('HSET', JOINS, journal, 'w') end
+  return {1, now}
+end
+
+-- {journal}: from now on its process counts in this epoch.
+function run.joining()
+  if call('HGET', JOINS, args[1]) ~= 'd' then call('HSET', JOINS, args[1], 'j') end
+  return {1, now}
+end
+
+-- {ones}, each {id, lines}: what was over before this instance joined and is not in the base, once
+-- for each id until it has joined. A line: {kind, name, used h, used l, lasts ms, leak h, leak l,
+-- apart or false}. Of a rate it counts as used now.
+function run.ended()
+  for _, one in ipairs(args) do
+    if call('HSETNX', ended(), one[1], '') == 1 then
+      for _, line in ipairs(one[2]) do
+        local kind, name, lasts_ms = line[1], counted(line[2], line[8]), line[5]
+        local s = load(name)
+        if kind == 'R' then
+          s = s or new_rate(line[6], line[7])
+          flow(s, name)
+          s[6], s[7] = add(s[6], s[7], line[3], line[4])
+        end
+        s = s or {0, 0, 0, 0, 0}
+        s[1], s[2] = add(s[1], s[2], line[3], line[4])
+        if kind == 'R' then lasts_ms = lasts(s) end
+        save(name, s, lasts_ms)
+        know(name, line[8], lasts_ms)
+      end
+    end
+  end
+  return {1, now}
+end
+
+-- {journal}: its process has handed in all. Answers {1, now, 1 if nobody is waited for, who else is}.
+function run.joined()
+  call('DEL', ended())
+  call('HSET', JOINS, args[1], 'd')
+  local names = waiting()
+  if #names == 0 then call('SET', WHOLE, '1') end
+  return {1, now, call('EXISTS', WHOLE), names}
+end
+
+-- The same answer.
+function run.waits() return {1, now, call('EXISTS', WHOLE), waiting()} end
+
 -- {name, share in ppm, whether to lower}: the highest share of a budget that has been told. Answers
 -- {1, now, the share before} to the one caller that changes it.
 function run.tell()
@@ -671,5 +737,13 @@ function run.tidy()
   return {1, now}
 end
 
--- Codes: 1 done, 0 refused, 2 there is no such hold, 3 ended before it came, -1 another epoch.
-return run[operation]()
+-- Codes: 1 done, 0 refused, 2 there is no such hold, 3 ended before it came, -1 another epoch, -2 the
+-- epoch lacks a change that was answered: the server was set back.
+local leaves_its_time = {
+  reserve = 1, extend = 1, settle = 1, slots = 1, adjust = 1, join = 1, ended = 1, give_up = 1,
+}
+local answer = run[operation]()
+if answer[1] == 1 and leaves_its_time[operation] and now > changed then
+  call('SET', CHANGED, exact(now))
+end
+return answer

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import tzinfo
 from typing import Any, Final
 
@@ -18,19 +18,26 @@ from proxy.core.limits.limit import Enforce, Limit
 from proxy.core.limits.state import LimitState, Refused, lasts
 from proxy.quota import (
     VALUES_MAX,
+    Book,
     Breach,
     Crossing,
+    Ended,
+    Owed,
     Past,
     QuotaUnavailable,
     Reservation,
+    SharedCounts,
+    Standing,
 )
 from proxy.quota.valkey.away import Away
-from proxy.quota.valkey.calls import Calls, NotAsked
+from proxy.quota.valkey.building import Counted
+from proxy.quota.valkey.calls import RESTORING, Calls, NotAsked
 from proxy.quota.valkey.ends import DONE, REFUSED, Ends
 from proxy.quota.valkey.epochs import Epochs
+from proxy.quota.valkey.joining import Joining
 from proxy.quota.valkey.lines import LimitLine, LimitWindow, pair
 from proxy.quota.valkey.link import Link
-from proxy.quota.valkey.past import past_counts
+from proxy.quota.valkey.past import ended_counts, past_counts
 from proxy.quota.valkey.presence import Presence
 from proxy.quota.valkey.requests import OUTPUT_MAX, output_of, told
 from proxy.quota.valkey.reservation import Look, SharedReservation
@@ -51,6 +58,7 @@ class SharedQuota:
         link: Link,
         calls: Calls,
         epochs: Epochs,
+        joining: Joining,
         away: Away,
         *,
         values_max: int = VALUES_MAX,
@@ -59,6 +67,7 @@ class SharedQuota:
         self._link = link
         self._calls = calls
         self._epochs = epochs
+        self._joining = joining
         self._away = away
         self._values_max = values_max
         self._calendar = Calendar(zone)
@@ -96,8 +105,12 @@ class SharedQuota:
             for line, span, hold in zip(lines, spans, holds, strict=True)
         ]
         try:
+            self._check_whole(lines)
             what = (reserved.attempt, asking, told(ask), reserved.output)
             answer = await self._calls.ask(b"reserve", what)
+            if self._calls.epoch != reserved.epoch:
+                # It was taken of counts that are lost, and nobody handed it in.
+                raise QuotaUnavailable(RESTORING)
         except QuotaUnavailable as error:
             self.failures += 1
             if not isinstance(error, NotAsked):
@@ -127,6 +140,7 @@ class SharedQuota:
     async def refusal(self, limits: Sequence[Limit], ask: Demand, now_ms: int) -> Refused | None:
         try:
             look = await self._look(limits, ask.started_at_ms, now_ms)
+            self._check_whole(look.lines)
         except QuotaUnavailable as error:
             if not self._away.lets_through(limits, self._epochs.away_s):
                 raise error
@@ -231,11 +245,52 @@ class SharedQuota:
     def settle_left(self, exchange_id: str, used: Used | None) -> None:
         self._ends.settle_left(exchange_id, used)
 
-    def mark(self) -> None:
-        self._epochs.mark()
+    @property
+    def shared(self) -> SharedCounts:
+        return self
 
     async def lost(self) -> None:
         await self._epochs.lost.wait()
+
+    async def rebuild(self, book: Callable[[], Awaitable[Book]]) -> bool:
+        async def counted() -> Counted:
+            given = await book()
+            for credit in given.credits:
+                self.grant(credit, given.now_ms)
+            found = await past_counts(
+                given.past,
+                self._line,
+                since_ms=given.since_ms,
+                now_ms=given.now_ms,
+                values_max=self._values_max,
+            )
+            return Counted(found, given.positions, given.live)
+
+        return await self._epochs.build(counted)
+
+    async def owed(self) -> Owed:
+        return await self._joining.owed()
+
+    async def hand_in(self, owed: Owed, ended: Sequence[Ended], now_ms: int) -> None:
+        self._joining.hand_in(owed, await ended_counts(ended, self._line, now_ms))
+
+    async def whole(self) -> None:
+        await self._joining.whole()
+
+    async def incomplete(self) -> Sequence[str]:
+        return await self._joining.incomplete()
+
+    def distrust(self, why: str) -> None:
+        self._epochs.distrust(why)
+
+    @property
+    def standing(self) -> Standing:
+        return Standing(
+            self._epochs.entered,
+            self._epochs.took_s,
+            self._joining.partial_s,
+            self._joining.waiting,
+        )
 
     def forget(self, limits: Iterable[Limit], *, everywhere: bool = False) -> None:
         gone = {limit.rule_id: limit for limit in limits}
@@ -286,6 +341,11 @@ class SharedQuota:
         names = [(span.name, span.apart or False) for span in spans]
         answer = await self._calls.ask(b"look", names)
         return Look(lines, spans, answer[3], answer[2], answer[1], now_ms)
+
+    def _check_whole(self, lines: Iterable[LimitLine]) -> None:
+        """A strict limit goes by whole counts alone. Raises QuotaUnavailable."""
+        if not self._joining.is_whole and any(line.strict for line in lines):
+            raise NotAsked(RESTORING)
 
     def _refused(self, look: Look, refusing: Sequence[tuple[int, int]]) -> Refused:
         """The refusal of the limit that refuses longest.

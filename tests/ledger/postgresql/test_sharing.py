@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from datetime import UTC
 
+import msgspec
 import pytest
 
 from proxy.core.limits.credit import Credit
@@ -18,7 +20,7 @@ from proxy.ledger.postgresql.sharing import PostgresSharing
 from proxy.ledger.postgresql.tenants import change
 from proxy.ledger.sharing import HeardOf, Instance, InstanceState, NameTaken
 from tests.ledger.postgresql.books import Books, books
-from tests.ledger.samples import KEY
+from tests.ledger.samples import KEY, START_MS, make_record
 from tests.support.postgres import postgres
 
 pytestmark = pytest.mark.whole  # a server of its own
@@ -65,6 +67,31 @@ def give(book: Books, id: str) -> None:
         add(one, credit(id), KEY, 1)
 
     book.line.transaction(work, begin=_ORDERS)
+
+
+async def test_one_state_of_the_book_has_each_journal_as_far_as_its_records() -> None:
+    """What is booked while it is read is in neither."""
+    with books() as book:
+        async with sharing(book) as first, sharing(book) as second:
+            book.book(make_record(0), make_record(1), writer="a")
+            book.book(make_record(2), writer="gone")
+            await first.arrive("a", "here")
+            await second.arrive("fresh", "there")
+            with first.one_state() as state:
+                book.book(make_record(3), make_record(4), writer="a")
+                await second.leave()
+                assert [msgspec.structs.astuple(writer) for writer in state.writers] == [
+                    ("a", 2, True),
+                    ("fresh", 0, True),
+                    ("gone", 1, False),
+                ]
+                [row] = state.reader.usage(["team"], None, None, UTC)
+                assert row["requests"] == 3
+                assert len(state.reader.recent(0, START_MS + 1)) == 3
+            with first.one_state() as state:
+                assert [writer.may_have_more for writer in state.writers] == [True, False, False]
+                [row] = state.reader.usage(["team"], None, None, UTC)
+                assert row["requests"] == 5
 
 
 async def test_states_follow_a_process_through_its_life() -> None:

@@ -16,6 +16,8 @@ from proxy.core.limits.decisions import Demand, Used
 from proxy.core.limits.limit import Limit
 from proxy.core.limits.state import Refused
 from proxy.quota import Quota, Reservation, SharedOptions, connect
+from proxy.quota.valkey.store import SharedQuota
+from tests.quota.valkey.shared import built
 from tests.quota.worlds import limit
 
 NOW_MS = 1_900_000_000_000
@@ -75,7 +77,8 @@ async def end(quota: Quota, name: str, held: list[Reservation]) -> int:
 async def main(url: str, name: str) -> None:
     options = SharedOptions(instance=name, timeout_s=60.0)
     quota = await connect(url, ZoneInfo("UTC"), options=options)
-    await quota.restore((), (), since_ms=NOW_MS, now_ms=NOW_MS)
+    assert isinstance(quota, SharedQuota)
+    await built(quota, NOW_MS)
     print("ready", flush=True)
     held: list[Reservation] = []
     while line := await asyncio.to_thread(sys.stdin.readline):

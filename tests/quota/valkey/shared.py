@@ -6,13 +6,15 @@ from collections.abc import Callable
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from proxy.quota import VALUES_MAX, Quota, SharedOptions
+from proxy.quota import VALUES_MAX, Book, Quota, SharedOptions
 from proxy.quota.memory import MemoryQuota
 from proxy.quota.valkey import BUILDING_S, script
 from proxy.quota.valkey.address import address
 from proxy.quota.valkey.away import Away
+from proxy.quota.valkey.building import Builder
 from proxy.quota.valkey.calls import Calls
 from proxy.quota.valkey.epochs import Epochs
+from proxy.quota.valkey.joining import Joining
 from proxy.quota.valkey.link import Link
 from proxy.quota.valkey.pipeline import command
 from proxy.quota.valkey.store import SharedQuota
@@ -55,11 +57,22 @@ async def shared_quota(
     link = ClockedLink(address(server.url), scripted(), "test")
     link.clock = clock
     calls = Calls(link, used.instance, used.timeout_s)
-    epochs = Epochs(link, calls, Calls(link, used.instance, BUILDING_S))
+    joining = Joining(calls, used.instance, used.position)
+    epochs = Epochs(link, calls, Builder(link, Calls(link, used.instance, BUILDING_S)), joining)
     away = Away(MemoryQuota(zone, clock), used)
-    quota = SharedQuota(zone, link, calls, epochs, away, values_max=values_max)
+    quota = SharedQuota(zone, link, calls, epochs, joining, away, values_max=values_max)
     await link.open(epochs)
     return quota
+
+
+async def built(quota: SharedQuota, now_ms: int) -> None:
+    """Have whole counts of nothing."""
+
+    async def book() -> Book:
+        return Book(past=(), credits=(), since_ms=now_ms, now_ms=now_ms, positions={}, live=())
+
+    assert await quota.rebuild(book)
+    await quota.whole()
 
 
 class InValkey:
@@ -73,7 +86,7 @@ class InValkey:
         await self.aclose()
         self._server.ask("FLUSHALL")
         self._last = await shared_quota(self._server, zone, clock)
-        await self._last.restore((), (), since_ms=clock.now_ms, now_ms=clock.now_ms)
+        await built(self._last, clock.now_ms)
         return self._last
 
     async def aclose(self) -> None:

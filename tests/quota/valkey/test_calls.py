@@ -12,7 +12,7 @@ from proxy.quota import QuotaUnavailable, SharedOptions
 from proxy.quota.valkey.calls import AT_ONCE, Epoch
 from tests.quota.stores import Clock
 from tests.quota.valkey.relay import relay
-from tests.quota.valkey.shared import shared_quota
+from tests.quota.valkey.shared import built, shared_quota
 from tests.quota.worlds import World, limit
 from tests.support.valkey import ValkeyServer
 from tests.support.waiting import guard, until
@@ -28,7 +28,7 @@ async def store(port: int, timeout_s: float) -> World:
     server.port = port
     options = SharedOptions(timeout_s=timeout_s)
     quota = await shared_quota(server, ZoneInfo("UTC"), clock, options=options)
-    await quota.restore((), (), since_ms=NOW_MS, now_ms=NOW_MS)
+    await built(quota, NOW_MS)
     return World(quota, clock)
 
 

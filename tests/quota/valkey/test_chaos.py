@@ -12,8 +12,8 @@ import pytest
 
 from proxy.core.limits.state import Refused
 from proxy.quota import QuotaUnavailable, Reservation
+from tests.quota.valkey.booked import NOW_MS, SOFT, Instance, instances, usable
 from tests.quota.valkey.relay import Relay, relay
-from tests.quota.valkey.test_epochs import NOW_MS, SOFT, Instance, instances, usable
 from tests.quota.worlds import limit
 from tests.support.valkey import ValkeyServer, valkey_server
 from tests.support.waiting import until

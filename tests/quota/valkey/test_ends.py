@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from proxy.core.limits.decisions import Used
-from tests.quota.valkey.test_epochs import ALL, DAY, NOW_MS, SLOTS, instances
+from tests.quota.valkey.booked import ALL, DAY, NOW_MS, SLOTS, instances
 from tests.support.valkey import ValkeyServer
 
 

@@ -6,103 +6,31 @@ import asyncio
 import contextlib
 import re
 import time
-from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
-from typing import Any
-from zoneinfo import ZoneInfo
 
 import pytest
 
-from proxy.core.limits.decisions import Demand, Used
-from proxy.core.limits.limit import Enforce, Limit
+from proxy.core.limits.decisions import Used
+from proxy.core.limits.limit import Enforce
 from proxy.core.limits.state import Refused
-from proxy.quota import Past, Quota, QuotaUnavailable, Reservation, SharedOptions, connect
+from proxy.quota import QuotaUnavailable
 from proxy.quota.valkey import script
-from proxy.quota.valkey.store import SharedQuota
+from tests.quota.valkey.booked import (
+    ALL,
+    DAY,
+    NOW_MS,
+    SLOTS,
+    SOFT,
+    Books,
+    instances,
+    usable,
+)
 from tests.quota.valkey.relay import relay
 from tests.quota.worlds import limit
 from tests.support.valkey import ValkeyServer, valkey_server
-from tests.support.waiting import guard, until
+from tests.support.waiting import until
 
 ROOT = Path(__file__).parent.parent.parent.parent
-NOW_MS = 1_900_000_000_000
-DAY = limit("1_000 tokens/day", "strict")
-SOFT = limit("1_000 tokens/day", "finish", "team:red")
-SLOTS = limit("5 concurrent", "finish")
-ALL = (DAY, SOFT, SLOTS)
-
-
-class Instance:
-    """One process' part of the store, and the book that counts are restored from."""
-
-    def __init__(self, quota: Quota, book: list[Past]) -> None:
-        assert isinstance(quota, SharedQuota)
-        self.quota = quota
-        self.book = book
-        self.count = 0
-
-    async def restore(self) -> None:
-        self.quota.mark()
-        await self.quota.restore([*self.book], (), since_ms=NOW_MS, now_ms=NOW_MS)
-
-    async def keep(self) -> None:
-        """What the server does all the time: restore the counts where they are lost."""
-        while True:
-            await self.quota.lost()
-            await self.restore()
-
-    async def ask(self, tokens: int, limits: Iterable[Limit] = ALL) -> Reservation | Refused:
-        self.count += 1
-        ask = Demand(
-            exchange_id=f"{id(self)}-{self.count}",
-            started_at_ms=NOW_MS,
-            output_tokens=tokens,
-            input_bound=0,
-            output_bound=tokens,
-        )
-        return await self.quota.reserve([*limits], ask, NOW_MS)
-
-    async def held(self, tokens: int, limits: Iterable[Limit] = ALL) -> Reservation:
-        answer = await self.ask(tokens, limits)
-        assert not isinstance(answer, Refused), answer
-        return answer
-
-    def end(self, held: Reservation, tokens: int, limits: Iterable[Limit] = ALL) -> None:
-        """The record is in the book in the same step as its settle."""
-        used = Used(output_tokens=tokens)
-        self.book.append(Past(tuple(limits), NOW_MS, used))
-        self.quota.settle(held, used, NOW_MS)
-
-    async def figures(self, one: Limit = DAY) -> tuple[int, int]:
-        (state,) = await self.quota.states([one], NOW_MS)
-        return state.used, state.held
-
-
-@contextlib.asynccontextmanager
-async def instances(port: int, count: int = 1, **options: object) -> AsyncIterator[list[Instance]]:
-    book: list[Past] = []
-    found: list[Instance] = []
-    keeping: list[asyncio.Task[None]] = []
-    async with guard():
-        try:
-            for number in range(count):
-                given: dict[str, Any] = {"timeout_s": 30.0, **options}
-                shared = SharedOptions(instance=f"i{number}", **given)
-                quota = await connect(f"valkey://127.0.0.1:{port}", ZoneInfo("UTC"), options=shared)
-                found.append(Instance(quota, book))
-                await found[-1].restore()
-                keeping.append(asyncio.create_task(found[-1].keep()))
-            yield found
-        finally:
-            for task in keeping:
-                task.cancel()
-            await asyncio.gather(*keeping, return_exceptions=True)
-            for instance in found:
-                await instance.quota.aclose()
-
-
-def usable(instance: Instance) -> bool:
-    return instance.quota._calls.epoch is not None and instance.quota._link.peer is not None
 
 
 async def test_an_emptied_server_is_seen_at_once_and_built_anew(valkey: ValkeyServer) -> None:
@@ -313,29 +241,26 @@ async def test_the_rights_that_the_docs_name_are_enough(tmp_path: Path) -> None:
     assert {f"+{name.lower()}" for name in called} <= set(rights)
     with valkey_server(tmp_path) as server:
         server.ask("ACL", "SETUSER", "tk", "on", ">pw", "~{tk}*", *rights)
-        options = SharedOptions(timeout_s=30.0, counted=frozenset())
         url = f"valkey://tk:pw@127.0.0.1:{server.port}/1"
-        quota = await connect(url, ZoneInfo("UTC"), options=options)
-        one = Instance(quota, [])
         minute = limit("900 tokens/minute", "cut", warn_at_ppm=())
         values = limit("90 tokens/day per end_user")
         limits = (*ALL, minute, values.of_value("u1"))
-        await one.restore()
-        running = [await one.held(10, limits) for _ in range(3)]
-        assert await quota.extend(running[0], 50, None, NOW_MS) is None
-        quota.release_slots(running[1])
-        for held in running:
-            one.end(held, 5, limits)
-        quota.adjust([SOFT], NOW_MS, Used(requests=0, output_tokens=1), NOW_MS)
-        await quota.flush()
-        assert await one.figures(SOFT) == (16, 0)
-        quota.forget([SOFT], everywhere=True)
-        one.book.clear()
-        one.quota._epochs.distrust("of a test")
-        await until(one.quota._epochs.lost.is_set)
-        await one.restore()
-        assert await one.figures(SOFT) == (0, 0)
-        await quota.aclose()
+        books = Books()
+        async with instances(url, books=books, counted=frozenset()) as [one]:
+            quota = one.quota
+            running = [await one.held(10, limits) for _ in range(3)]
+            assert await quota.extend(running[0], 50, None, NOW_MS) is None
+            quota.release_slots(running[1])
+            books.at_once = False
+            for held in running:
+                one.end(held, 5, limits)
+            quota.adjust([SOFT], NOW_MS, Used(requests=0, output_tokens=1), NOW_MS)
+            await quota.flush()
+            assert await one.figures(SOFT) == (16, 0)
+            quota.forget([SOFT], everywhere=True)
+            one.quota.distrust("of a test")
+            await until(lambda: one.quota._epochs.built == 2 and usable(one))
+            assert await one.figures(SOFT) == (15, 0)
 
 
 async def test_a_lost_count_is_found_on_a_quiet_day_too(valkey: ValkeyServer) -> None:
@@ -344,7 +269,7 @@ async def test_a_lost_count_is_found_on_a_quiet_day_too(valkey: ValkeyServer) ->
         one.end(await one.held(30), 20)
         await one.quota.flush()
         valkey.ask("FLUSHALL")
-        await until(lambda: one.quota._epochs.built == 2)
+        await until(lambda: one.quota._epochs.built == 2 and usable(one))
         assert await one.figures() == (20, 0)
 
 
@@ -366,7 +291,7 @@ async def test_what_an_earlier_epoch_left_is_removed(valkey: ValkeyServer) -> No
             total = limit(f"{number + 5} tokens/total", whose=f"key:k{number}")
             one.end(await one.held(1, (total,)), 1, (total,))
         await one.quota.flush()
-        one.quota._epochs.distrust("of a test")
+        one.quota.distrust("of a test")
         await until(lambda: one.quota._epochs.built == 2 and usable(one))
         prefix = one.quota._calls.epoch.prefix.decode()  # type: ignore[union-attr]
         mine = f"return #redis.call('KEYS', '{prefix}*')"
@@ -420,9 +345,9 @@ async def test_a_server_that_falls_silent_while_counts_are_restored_is_left(
     async with relay(valkey.port) as way, instances(way.port) as [one]:
         one.end(await one.held(30), 20)
         await one.quota.flush()
-        monkeypatch.setattr("proxy.quota.valkey.epochs.BUILD_S", 0.05)
+        monkeypatch.setattr("proxy.quota.valkey.building.BUILD_S", 0.05)
         valkey.ask("SET", "{tk}:1:lock", "dead", "PX", "300")
-        one.quota._epochs.distrust("of a test")
+        one.quota.distrust("of a test")
         await until(one.quota._epochs.lost.is_set)
         way.hold()
         made = way.connections
@@ -440,7 +365,7 @@ async def test_an_epoch_that_is_left_and_found_again_is_the_same(valkey: ValkeyS
         void, ended, running = await one.held(5), await one.held(6), await one.held(7)
         await one.quota.flush()
         way.hold()
-        await one.restore()
+        one.quota._epochs.stale()  # as after an answer of another epoch
         assert one.quota._calls.epoch is None
         one.quota.void(void, NOW_MS)
         one.end(ended, 4)
@@ -465,7 +390,7 @@ async def test_what_one_process_forgets_the_others_go_on_counting(valkey: Valkey
             assert await other.figures(limit_) == figures
         other.end(running, 20)
         await other.quota.flush()
-        await one.restore()  # it has the limits again
+        await one.restore_some()  # it has the limits again
         assert await one.figures(DAY) == (40, 0)
         one.quota.forget([DAY], everywhere=True)
         await one.quota.flush()

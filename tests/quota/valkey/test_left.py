@@ -10,6 +10,8 @@ import pytest
 from proxy.core.limits.decisions import Demand, Used
 from proxy.quota import QuotaUnavailable, SharedOptions, connect
 from proxy.quota.left import HeldRequest, LeftHolds, connect_left
+from proxy.quota.valkey.store import SharedQuota
+from tests.quota.valkey.shared import built
 from tests.quota.valkey.test_requests import FEW
 from tests.quota.worlds import limit
 from tests.support.valkey import ValkeyServer
@@ -40,7 +42,8 @@ class Gone:
             for name in "ab"
         ]
         for quota in self._quotas:
-            await quota.restore((), (), since_ms=NOW_MS, now_ms=NOW_MS)
+            assert isinstance(quota, SharedQuota)
+            await built(quota, NOW_MS)
         left = await connect_left(self._server.url, "a", 30.0)
         assert left is not None
         self.left: LeftHolds = left

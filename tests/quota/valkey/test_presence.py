@@ -10,7 +10,7 @@ from proxy.quota import Reservation, SharedOptions
 from proxy.quota.valkey.presence import SilentHolds
 from proxy.quota.valkey.store import SharedQuota
 from tests.quota.stores import Clock
-from tests.quota.valkey.shared import shared_quota
+from tests.quota.valkey.shared import built, shared_quota
 from tests.quota.worlds import World, limit
 from tests.support.valkey import ValkeyServer
 
@@ -56,7 +56,7 @@ async def pair(server: ValkeyServer) -> Pair:
     for name in "ab":
         options = SharedOptions(instance=name, timeout_s=30.0)
         quota = await shared_quota(server, ZoneInfo("UTC"), clock, options=options)
-        await quota.restore((), (), since_ms=NOW_MS, now_ms=NOW_MS)
+        await built(quota, NOW_MS)
         worlds.append(World(quota, clock))
         worlds[-1].names = name
     return Pair(worlds)

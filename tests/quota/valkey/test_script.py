@@ -17,7 +17,7 @@ from proxy.quota import QuotaUnavailable, SharedOptions
 from proxy.quota.valkey import script
 from proxy.quota.valkey.store import SharedQuota
 from tests.quota.stores import Clock
-from tests.quota.valkey.shared import CLOCK_KEY, scripted, shared_quota
+from tests.quota.valkey.shared import CLOCK_KEY, built, scripted, shared_quota
 from tests.quota.worlds import World, limit
 from tests.support.effort import examples
 from tests.support.valkey import ValkeyServer, valkey_server
@@ -33,7 +33,7 @@ async def store(server: ValkeyServer, **bounds: int) -> tuple[World, SharedQuota
     server.ask("FLUSHALL")
     options = SharedOptions(timeout_s=30.0, counted=frozenset())
     quota = await shared_quota(server, UTC, clock, options=options, **bounds)
-    await quota.restore((), (), since_ms=NOW_MS, now_ms=NOW_MS)
+    await built(quota, NOW_MS)
     return World(quota, clock), quota
 
 

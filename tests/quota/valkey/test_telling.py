@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 from proxy.quota import Crossing, SharedOptions
 from proxy.quota.valkey.store import SharedQuota
 from tests.quota.stores import Clock
-from tests.quota.valkey.shared import shared_quota
+from tests.quota.valkey.shared import built, shared_quota
 from tests.quota.worlds import World, limit
 from tests.support.valkey import ValkeyServer
 from tests.support.waiting import guard
@@ -24,7 +24,7 @@ async def worlds(server: ValkeyServer, count: int) -> list[World]:
     for number in range(count):
         options = SharedOptions(instance=f"i{number}", timeout_s=30.0)
         quota = await shared_quota(server, ZoneInfo("UTC"), clock, options=options)
-        await quota.restore((), (), since_ms=NOW_MS, now_ms=NOW_MS)
+        await built(quota, NOW_MS)
         found.append(World(quota, clock))
         found[-1].count = 1000 * number
     return found
