@@ -218,9 +218,9 @@ class Adjuster:
         if (order.amount is None) == (order.move is None):
             raise invalid_request("An entry is either an `amount` or a `move`.")
         try:
-            zone = self._zone if order.zone is None else ZoneInfo(order.zone)
+            zone = self._zone if order.zone is None else dates.zone(order.zone)
             start, end = dates.month(order.month, zone)
-        except (KeyError, OSError, ValueError) as error:
+        except ValueError as error:
             message = f"`zone` or `month` cannot be read: {error}."
             raise invalid_request(message, param="month") from error
         if dates.unix_ms(start) > now_ms:

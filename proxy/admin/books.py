@@ -1,6 +1,6 @@
-"""The book over the admin API: sums, records, refusals and the state of ledger and journal.
+"""The book over the admin API: records, refusals and the state of ledger and journal.
 
-`GET /admin/v1/usage`, `records`, `records/{id}`, `export`, `labels`, `refusals`, `ledger`.
+`GET /admin/v1/records`, `records/{id}`, `export`, `labels`, `refusals`, `ledger`.
 Times are days or ISO times in the configured zone; `from` is in the range and `to` is not.
 """
 
@@ -14,36 +14,29 @@ import msgspec
 
 from proxy.accounting.export.named import FormatMissing, format_named
 from proxy.accounting.export.records import JsonLines
-from proxy.accounting.export.usage import with_totals
 from proxy.admin.endpoint import AdminEndpoint, AdminRequest, Told, read
-from proxy.core import dates
+from proxy.admin.sums import Seq, range_ms
 from proxy.core.errors import ProxyError, invalid_request
 from proxy.core.records.canonical import COLUMNS
 from proxy.dataplane.services import Services
 from proxy.dataplane.snapshot import Snapshot
 from proxy.journal import JournalFigures, all_figures
-from proxy.ledger import QuestionRefused
 from proxy.ledger.asking import answer_of
 from proxy.ledger.reading import (
-    GROUPED_BY,
     PAGE_SEQS,
     Entry,
     RefusalSum,
     Row,
     Status,
     Stretch,
-    UsageRow,
-    groups,
 )
 
-USAGE_PATH = "/admin/v1/usage"
 RECORDS_PATH = "/admin/v1/records"
 EXPORT_PATH = "/admin/v1/export"
 LABELS_PATH = "/admin/v1/labels"
 REFUSALS_PATH = "/admin/v1/refusals"
 LEDGER_PATH = "/admin/v1/ledger"
 SCANNED_MAX = 20_000  # records that are looked at for one page of those of a key or a team
-SEQ_MAX = 2**62
 
 _MEDIA_TYPES = {
     "csv": "text/csv; charset=utf-8",
@@ -53,30 +46,6 @@ _MEDIA_TYPES = {
 
 _KEY, _TEAM = COLUMNS.index("key_id"), COLUMNS.index("team")
 _SEQ = COLUMNS.index("seq")
-Seq = Annotated[int, msgspec.Meta(ge=0, le=SEQ_MAX)]
-
-
-class UsageQuery(msgspec.Struct, frozen=True, rename={"from_": "from"}):
-    """`by`: names of groups, comma-separated; empty for one total.
-
-    `team`, `key`: what this one alone used. `through`: as the book stood at that seq.
-    """
-
-    by: str = "team,key,model"
-    from_: str | None = None
-    to: str | None = None
-    team: str | None = None
-    key: str | None = None
-    through: Seq | None = None
-
-
-class UsageRows(msgspec.Struct, frozen=True):
-    """Sums by group and currency, then a total for each currency, whose `row` is `total`.
-
-    Each has the groups' names; null is not known. cost_nano and charge_nano are billionths.
-    """
-
-    usage: list[dict[str, str | int | None]]
 
 
 class RecordsQuery(msgspec.Struct, frozen=True, rename={"from_": "from"}):
@@ -179,18 +148,9 @@ def book_routes(services: Services, snapshot: Callable[[], Snapshot]) -> Sequenc
 
 
 def _records(shelf: _Shelf) -> Sequence[AdminEndpoint]:
-    """The routes of sums and records."""
+    """The routes of records."""
     on_failure = (503,)
     return (
-        AdminEndpoint(
-            "GET",
-            USAGE_PATH,
-            "Sum what was used, by group.",
-            shelf.usage,
-            UsageQuery,
-            returns=UsageRows,
-            errors=on_failure,
-        ),
         AdminEndpoint(
             "GET",
             RECORDS_PATH,
@@ -259,27 +219,6 @@ class _Shelf:
     def __init__(self, services: Services, snapshot: Callable[[], Snapshot]) -> None:
         self._reader = services.reader
         self._snapshot = snapshot
-
-    async def usage(self, ask: AdminRequest) -> UsageRows:
-        query: UsageQuery = ask.query
-        by = [name.strip() for name in query.by.split(",") if name.strip()]
-        for name in by:
-            if not groups(name):
-                known = f"{', '.join(GROUPED_BY)}, label:NAME and tag:NAME"
-                raise invalid_request(f"by: {name[:80]!r} is none of {known}.", param="by")
-        if len(set(by)) < len(by):
-            raise invalid_request("by names a group twice.", param="by")
-        zone, bounds = self._snapshot().zone, self._range_ms(query.from_, query.to)
-
-        def sums() -> list[UsageRow]:
-            try:
-                return self._reader.usage(
-                    by, *bounds, zone, team=query.team, through=query.through, key=query.key
-                )
-            except QuestionRefused as error:
-                raise invalid_request(f"The book cannot be summed so: {error}.") from error
-
-        return UsageRows(with_totals(await read(sums), by))
 
     async def records(self, ask: AdminRequest) -> Told:
         query: RecordsQuery = ask.query
@@ -379,16 +318,7 @@ class _Shelf:
         return await read(narrowed)
 
     def _range_ms(self, from_: str | None, to: str | None) -> tuple[int | None, int | None]:
-        zone, ends = self._snapshot().zone, []
-        for name, text in (("from", from_), ("to", to)):
-            try:
-                ends.append(None if text is None else dates.unix_ms(dates.moment(text, zone)))
-            except ValueError as error:
-                raise invalid_request(f"{name}: {error}", param=name) from error
-        from_ms, to_ms = ends
-        if from_ms is not None and to_ms is not None and to_ms <= from_ms:
-            raise invalid_request("The end of the range is not after its start.", param="to")
-        return from_ms, to_ms
+        return range_ms(from_, to, self._snapshot().zone)
 
     def _written(self, lines: Callable[[Sequence[Row]], bytes], stretch: Stretch) -> bytes:
         return b"".join(lines(page.rows) for page in self._reader.pages(stretch))

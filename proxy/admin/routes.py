@@ -16,6 +16,7 @@ from proxy.admin.prices import price_routes, rerate_route
 from proxy.admin.process import process_route
 from proxy.admin.reload import Reloading, reload_route
 from proxy.admin.statements import statement_routes
+from proxy.admin.sums import usage_route
 from proxy.admin.tenants import Changing, audit_route, tenant_routes, verify_route
 from proxy.admin.verifying import verify_book_routes
 from proxy.dataplane.services import Services
@@ -49,6 +50,7 @@ def admin_routes(
             import_route(services, change),
             audit_route(services),
             verify_route(services, key_file),
+            usage_route(services, snapshot),
             *book_routes(services, snapshot),
             *verify_book_routes(services, key_file),
             erase_route(services),

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from fractions import Fraction
 from pathlib import Path
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
 import click
 import msgspec
@@ -107,7 +107,7 @@ def reconcile(
             file,
             name,
             None if mapping is None else mapping_of(mapping),
-            None if zone is None else _zone(zone),
+            None if zone is None else time_range.zone(zone),
             None if currency is None else currency.upper(),
         )
         start, end = time_range.parse(from_, to, month, bill.zone(own_zone))
@@ -184,12 +184,3 @@ def _share(text: str) -> Fraction:
     if match is None:
         raise click.BadParameter(f"{text!r} is no share: write 0.5%.", param_hint="--tolerance")
     return Fraction(match[1]) / 100
-
-
-def _zone(name: str) -> ZoneInfo:
-    try:
-        return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-        raise click.BadParameter(
-            f"there is no zone {name!r}: write UTC or Asia/Shanghai.", param_hint="--zone"
-        ) from error

@@ -35,6 +35,7 @@ from proxy.ledger.verification import VerifyStep
 
 if TYPE_CHECKING:
     from proxy.admin import books, limits, months, prices, statements, verifying
+    from proxy.admin import sums as totals
 else:
     books, limits, prices = map(
         later, ("proxy.admin.books", "proxy.admin.limits", "proxy.admin.prices")
@@ -42,6 +43,7 @@ else:
     months, statements, verifying = map(
         later, ("proxy.admin.months", "proxy.admin.statements", "proxy.admin.verifying")
     )
+    totals = later("proxy.admin.sums")
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -89,12 +91,14 @@ class RemoteReader:
         through: int | None = None,
         key: str | None = None,
     ) -> list[UsageRow]:
-        """See `BookReader.usage`; the zone is the one there."""
+        """See `BookReader.usage`."""
         query = _range(from_ms, to_ms) | {"by": ",".join(by)}
+        # An earlier version there knows its own zone alone.
+        query |= {} if str(zone) == self.zone.key else {"zone": str(zone)}
         query |= {} if team is None else {"team": team}
         query |= {} if key is None else {"key": key}
         query |= {} if through is None else {"through": str(through)}
-        rows = self._ask(books.USAGE_PATH, query, books.UsageRows).usage
+        rows = self._ask(totals.USAGE_PATH, query, totals.UsageRows).usage
         wanted = ALL_SUMS if sums is None else sums
         names = (*by, "currency", *wanted)
         return [

@@ -62,6 +62,14 @@ def moment(text: str, option: str, zone: ZoneInfo) -> datetime:
         raise click.BadParameter(str(error), param_hint=option) from error
 
 
+def zone(name: str) -> ZoneInfo:
+    """See `dates.zone`; raises a usage error."""
+    try:
+        return dates.zone(name)
+    except ValueError as error:
+        raise click.BadParameter(f"{error}.", param_hint="--zone") from error
+
+
 def calendar_month(text: str, zone: ZoneInfo) -> tuple[datetime, datetime]:
     """From the first midnight of the month to the next month's."""
     try:

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from proxy.accounting.export.usage import TOTAL, as_csv, totals, with_totals
-from proxy.cli import common, formats, time_range
+from proxy.cli import common, formats, time_range, usage_original
 from proxy.cli.tables import Column, print_table
 from proxy.core import dates
 from proxy.ledger.reading import GROUPED_BY, UsageRow, groups
@@ -64,6 +64,12 @@ def _groups(
 @time_range.options
 @click.option("--team", help="Only what this team used.")
 @click.option("--key", help="Only what this key used.")
+@click.option("--zone", metavar="ZONE", help="Of months, days and hours, and of the range's ends.")
+@click.option(
+    "--original",
+    is_flag=True,
+    help="Sum what the vendors bill, in the currencies of their prices.",
+)
 @click.option(
     "--through",
     type=click.IntRange(min=0),
@@ -87,6 +93,8 @@ def usage(
     month: str | None,
     team: str | None,
     key: str | None,
+    zone: str | None,
+    original: bool,
     through: int | None,
     form: str,
     as_json: bool,
@@ -100,25 +108,34 @@ def usage(
     Sums by team, key, model, upstream and time are kept. Those by label, tag, end_user, source or
     outcome, and those with --through, are read from the records: about nine seconds for a million.
 
+    --original shows what the vendors should bill, in the currency of each price row, beside the
+    same in the ledger's currency. It reads the records, and sums by team, key, model, upstream, day
+    or month.
+
     \b
     Examples:
       tollkeeper usage --month 2026-11
+      tollkeeper usage --month 2026-11 --by upstream --original --zone Asia/Shanghai
       tollkeeper usage --by team,label:cost_center --from 2026-11-01 --to 2026-12-01 --format csv
       tollkeeper usage --by tag:feature,month --team research
     """
     book = common.open_book(config_path, data_dir)
-    start, end = time_range.parse(from_, to, month, book.zone)
-    rows = common.ask(
-        lambda: book.reader.usage(
-            by, *dates.range_ms(start, end), book.zone, team=team, through=through, key=key
+    here = book.zone if zone is None else time_range.zone(zone)
+    start, end = time_range.parse(from_, to, month, here)
+    bounds = dates.range_ms(start, end)
+    rows: list[UsageRow] = []
+    if not original:
+        rows = common.ask(
+            lambda: book.reader.usage(by, *bounds, here, team=team, through=through, key=key)
         )
-    )
     form = "json" if as_json else form
     narrowed = "" if team is None else f" of the team {team}"
     narrowed += "" if key is None else f" of the key {key}"
     narrowed += "" if through is None else f" up to seq {through}"
-    click.echo(f"Usage{narrowed} {dates.described(start, end, book.zone)}", err=form != "table")
-    if form == "json":
+    click.echo(f"Usage{narrowed} {dates.described(start, end, here)}", err=form != "table")
+    if original:
+        usage_original.show(book, by, bounds, here, usage_original.Of(team, key, through), form)
+    elif form == "json":
         common.print_json(with_totals(rows, by))
     elif form == "csv":
         click.echo(as_csv(rows, by), nl=False)

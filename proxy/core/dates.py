@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import datetime, tzinfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 # That a date may name: a zone's offset or a month more, and Python's calendar would end.
 YEARS = range(2, 9999)
@@ -43,6 +44,14 @@ def month(text: str, zone: tzinfo) -> tuple[datetime, datetime]:
 def unix_ms(moment: datetime) -> int:
     """Unix milliseconds."""
     return int(moment.timestamp()) * 1000 + moment.microsecond // 1000
+
+
+def zone(name: str) -> ZoneInfo:
+    """The zone of an IANA name. Raises ValueError with a sentence that says what to write."""
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise ValueError(f"there is no zone {name[:80]!r}: write UTC or Asia/Shanghai") from error
 
 
 def local(ms: int, zone: tzinfo) -> datetime:

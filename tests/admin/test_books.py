@@ -18,6 +18,7 @@ import pytest
 from proxy.admin import books
 from proxy.admin.app import NEXT
 from proxy.admin.control_socket import NAME
+from proxy.admin.sums import USAGE_PATH
 from proxy.core.usage import UsageRecord
 from proxy.ledger import Batch
 from tests.admin.test_tenants import Desk, desk
@@ -138,15 +139,15 @@ async def test_a_question_that_means_nothing_is_refused(
 async def test_sums_records_refusals_and_state(tmp_path: Path) -> None:
     async with shelf(tmp_path) as shown:
         await shown.book(make_record(id=make_id(1), key_id="bob", team="lab"), *some(2, 2))
-        usage = (await shown.told(f"{books.USAGE_PATH}?by=key"))["usage"]
+        usage = (await shown.told(f"{USAGE_PATH}?by=key"))["usage"]
         assert [(row["key"], row["requests"], row["row"]) for row in usage if row["key"]] == [
             ("alice", 2, "group"),
             ("bob", 1, "group"),
         ]
-        assert (await shown.get(f"{books.USAGE_PATH}?by=key,key")).status == 400
-        assert (await shown.get(f"{books.USAGE_PATH}?by=hair")).status == 400
-        assert (await shown.get(f"{books.USAGE_PATH}?through=99")).status == 400
-        [lab, _] = (await shown.told(f"{books.USAGE_PATH}?by=tag:x,month&team=lab"))["usage"]
+        assert (await shown.get(f"{USAGE_PATH}?by=key,key")).status == 400
+        assert (await shown.get(f"{USAGE_PATH}?by=hair")).status == 400
+        assert (await shown.get(f"{USAGE_PATH}?through=99")).status == 400
+        [lab, _] = (await shown.told(f"{USAGE_PATH}?by=tag:x,month&team=lab"))["usage"]
         assert (lab["tag:x"], lab["requests"]) == (None, 1)
         one = await shown.told(f"{books.RECORDS_PATH}/{make_id(1)}")
         assert one["entry"]["record"]["key_id"] == "bob" and one["adjustments"] == []
@@ -187,7 +188,7 @@ async def test_a_book_that_cannot_be_read_is_503_and_an_export_that_breaks_is_no
         ledger = shown.admin.proxy.data_dir / "ledger.db"
         ledger.rename(ledger.with_name("away.db"))
         try:
-            for path in (books.USAGE_PATH, books.RECORDS_PATH, books.EXPORT_PATH):
+            for path in (USAGE_PATH, books.RECORDS_PATH, books.EXPORT_PATH):
                 page = await shown.get(path)
                 assert page.status == 503 and b"ledger_unavailable" in page.body
         finally:

@@ -36,6 +36,8 @@ READS = [
     "usage --by ''",
     "usage --by day,label:cost_center --from 2026-01-01",
     "usage --format csv",
+    "usage --by day --zone America/New_York",
+    "usage --original --by upstream",
     "usage --json --month 2020-01",
     "usage --by tag:feature,month --team research",
     "usage --team nobody",

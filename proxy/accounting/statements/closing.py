@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from datetime import datetime
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
 import msgspec
 
@@ -181,9 +181,9 @@ def zone_of(closings: Closings, team: str | None, named: str | None, own: ZoneIn
     if named is None:
         return own if before is None else ZoneInfo(before.zone)
     try:
-        zone = ZoneInfo(named)
-    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-        raise CloseRefused(f"there is no zone {named!r}: write UTC or Asia/Shanghai") from error
+        zone = dates.zone(named)
+    except ValueError as error:
+        raise CloseRefused(str(error)) from error
     if before is not None and zone.key != before.zone:
         raise CloseRefused(
             f"statement {before.number} of {before.month} is in {before.zone}, and the next one "
