@@ -50,11 +50,6 @@ SERVE_CONFIG = "tollkeeper serve -c config.yaml"
 # Lines that other tests run, or that run tests.
 ELSEWHERE = {
     "tollkeeper statement show -c config.yaml 2026-11 --team research --format html > research.html": "tests/cli/test_statement.py",
-    "tollkeeper statement close 2026-11": "tests/cli/test_statement_close.py",
-    "tollkeeper statement show 2026-11 --format html > november.html": "tests/cli/test_statement.py",
-    "tollkeeper statement show 2026-10 --save october": "tests/cli/test_statement_verify.py",
-    "tollkeeper statement verify 2026-11": "tests/cli/test_statement_verify.py",
-    "tollkeeper statement verify october/statement-1-2026-10.json --key public.pem": "tests/cli/test_statement_verify.py",
     "make demo": "tests/cli/test_demo.py",
     "tollkeeper check -c config.yaml --connect": "tests/cli/test_check.py",
     "tollkeeper notify list -c config.yaml": "tests/cli/test_notify.py",
@@ -82,7 +77,12 @@ ELSEWHERE = {
     "make check": "",
     "make bench": "",
     "make campaign": "",
-    # All lines of this page, in their order.
+    # All lines of these pages, in their order.
+    **{
+        line: "tests/scenarios/test_month_end.py"
+        for line in (ROOT / "docs" / "month-end.md").read_text().splitlines()
+        if line.startswith("tollkeeper ")
+    },
     **{
         line: "tests/cli/test_desk.py"
         for line in (ROOT / "docs" / "keys.md").read_text().splitlines()
