@@ -7,7 +7,7 @@ others read (`connect_reader`). The URL's scheme names the backend: `sqlite:ledg
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import tzinfo
 from pathlib import Path
 from types import ModuleType
@@ -168,11 +168,17 @@ class Ledger(Protocol):
         """
         ...
 
-    async def change(self, what: TenantChange, known: int | None = None) -> None:
+    async def change(
+        self,
+        what: TenantChange,
+        known: int | None = None,
+        first: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
         """Write keys and teams with the audit of it, durably. Raises LedgerUnavailable.
 
         `known` is the version that the change was made from. Raises LedgerOutdated, and writes
-        nothing, where a process that shares the ledger has made a newer one.
+        nothing, where a process that shares the ledger has made a newer one. `first` is awaited
+        when no other process can write any more before this; it must ask nothing of this ledger.
         """
         ...
 

@@ -7,14 +7,16 @@ a reload adds.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Protocol
 from zoneinfo import ZoneInfo
 
 from proxy.core.calendar import Per, window
+from proxy.core.limits.credit import Credit
 from proxy.core.limits.decisions import Used
 from proxy.core.limits.dimensions import END_USER, MISSING, tag_of
 from proxy.core.limits.limit import Limit
 from proxy.core.limits.rules import Rules
-from proxy.ledger import Ledger, Reader
+from proxy.ledger import Reader
 from proxy.ledger.asking import answer_of
 from proxy.ledger.reading import Recent, UsageRow, ValueUse
 from proxy.ledger.sharing import Sharing, Writer
@@ -25,10 +27,18 @@ _BY = ("key", "team", "upstream", "model")
 _COUNTED = ("requests", "input_tokens", "output_tokens", "charge_nano")
 
 
+class HasCredits(Protocol):
+    """The part of a ledger that knows the credits."""
+
+    async def credits(self) -> Sequence[Credit]:
+        """Every credit. Raises LedgerError or LedgerUnavailable."""
+        ...
+
+
 async def restore(
     quota: Quota,
     rules: Rules,
-    ledger: Ledger,
+    ledger: HasCredits,
     reader: Reader,
     unbooked: Sequence[Recent] = (),
     *,
@@ -49,7 +59,13 @@ async def restore(
 
 
 async def shared_book(
-    sharing: Sharing, rules: Rules, ledger: Ledger, *, currency: str, zone: ZoneInfo, now_ms: int
+    sharing: Sharing,
+    rules: Rules,
+    ledger: HasCredits,
+    *,
+    currency: str,
+    zone: ZoneInfo,
+    now_ms: int,
 ) -> Book:
     """All past use as one state of the book has it, with how far each journal is in it.
 

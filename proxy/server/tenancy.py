@@ -11,10 +11,12 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
+from typing import TypeAlias
 
 import msgspec
 
 from proxy.config.limits import limits_of_key, limits_of_team
+from proxy.core.limits.credit import Credit
 from proxy.core.limits.rules import Limits, Rules
 from proxy.core.managed import Carried, Managed, TenantChange, TenantKind
 from proxy.dataplane.gateway import Gateway
@@ -29,6 +31,8 @@ from proxy.tenants.orders import cutting
 from proxy.tenants.ring import KeyRing
 
 LOG = logging.getLogger("tollkeeper.server")
+_First: TypeAlias = Callable[[], Awaitable[None]]  # what is done before a change is written
+_Write: TypeAlias = Callable[[_First | None], Awaitable[None]]
 OUTDATED_MAX = 10  # orders made anew in a row, because others were written
 
 
@@ -148,23 +152,21 @@ class Tenancy:
         """Whether no other process counts in this one's quota."""
         return self._gateway.snapshot.settings.quota.url == "memory:"
 
-    async def _write(self, what: TenantChange) -> None:
+    async def _write(self, what: TenantChange, first: _First | None) -> None:
         if self._services.sharing is None:
-            await self._services.ledger.change(what)
+            await self._services.ledger.change(what, first=first)
             return
-        await self._services.ledger.change(what, self._known.tenants)
+        await self._services.ledger.change(what, self._known.tenants, first)
         if what.rows:
             version = self._known.tenants + 1
             self._known = msgspec.structs.replace(self._known, tenants=version)
 
-    async def _carry_out(
-        self, new: _NewTenants, write: Callable[[], Awaitable[None]], *, fresh: bool
-    ) -> None:
+    async def _carry_out(self, new: _NewTenants, write: _Write, *, fresh: bool) -> None:
         """Write the change, then have it hold. `fresh`: its new limits have no counts yet."""
         if new.added:
             await self._write_counted(new, write, fresh)
         else:
-            await write()
+            await write(None)
             self._take(new)
 
     def _compile(self, order: Callable[[Directory], TenantChange]) -> _NewTenants:
@@ -190,29 +192,35 @@ class Tenancy:
             tuple(limit for limit in fresh.configured() if limit.count_id not in known),
         )
 
-    async def _write_counted(
-        self, new: _NewTenants, write: Callable[[], Awaitable[None]], fresh: bool
-    ) -> None:
+    async def _write_counted(self, new: _NewTenants, write: _Write, fresh: bool) -> None:
         """Counts what new limits have used, then writes: what fails leaves nothing written."""
         services, currency = self._services, new.directory.settings.currency
-        if fresh:
-            # A limit that was taken back and comes again has an old count, which missed what
-            # passed. One that another process has just made is counted there. All processes have
-            # the keys and teams of the ledger, so no other one counts it now.
-            services.quota.forget(new.added, everywhere=True)
+        # The ledger cannot be asked while it writes. Credits that come later are heard of.
+        credited = _Credited(await services.ledger.credits())
         async with services.recorder.paused() as ended:
             counted = len(ended)
-            await restore(
-                services.quota,
-                new.fresh,
-                services.ledger,
-                services.reader,
-                ended[:counted],
-                currency=currency,
-                zone=new.snapshot.zone,
-                now_ms=services.now_ms(),
-            )
-            await write()
+
+            async def count() -> None:
+                """Nobody else can write now, so what is dropped is nobody's count.
+
+                A limit that was taken back and comes again has an old one, which missed what
+                passed. All processes have the keys and teams of the ledger, so no other one
+                counts a limit that is written here first.
+                """
+                if fresh:
+                    services.quota.forget(new.added, everywhere=True)
+                await restore(
+                    services.quota,
+                    new.fresh,
+                    credited,
+                    services.reader,
+                    ended[:counted],
+                    currency=currency,
+                    zone=new.snapshot.zone,
+                    now_ms=services.now_ms(),
+                )
+
+            await write(count)
             later, now_ms = ended[counted:], services.now_ms()
             count_ended(services.quota, new.fresh, new.before, later, currency, now_ms)
             self._take(new)
@@ -220,6 +228,16 @@ class Tenancy:
     def _take(self, new: _NewTenants) -> None:
         self._services.admit(new.directory, new.ring)
         self._gateway.use(new.snapshot)
+
+
+class _Credited:
+    """The credits of a ledger, as they were."""
+
+    def __init__(self, credits: Sequence[Credit]) -> None:
+        self._credits = credits
+
+    async def credits(self) -> Sequence[Credit]:
+        return self._credits
 
 
 def _that_cuts(
@@ -243,8 +261,10 @@ def _ordered_ms(directory: Directory, rows: Sequence[Managed]) -> dict[str, int]
     return found
 
 
-async def _nothing() -> None:
+async def _nothing(first: _First | None) -> None:
     """What another process has written is not written again."""
+    if first is not None:
+        await first()
 
 
 def _named(directory: Directory, rows: Sequence[Managed]) -> tuple[list[str], list[str]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import tzinfo
 from functools import partial
 from pathlib import Path
@@ -41,6 +41,7 @@ from proxy.ledger.signing import month_signer
 
 _T = TypeVar("_T")
 _ORDERS: Final = f"SELECT pg_advisory_xact_lock({lock(LEDGER, ADMINISTERING)})"
+FIRST_MAX_S: Final = 50.0  # the server ends a transaction that says nothing for a minute
 
 
 class PostgresLedger:
@@ -81,10 +82,18 @@ class PostgresLedger:
         """See `Ledger.credits`."""
         return await self._asked(credits.every)
 
-    async def change(self, what: TenantChange, known: int | None = None) -> None:
+    async def change(
+        self,
+        what: TenantChange,
+        known: int | None = None,
+        first: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
         """See `Ledger.change`."""
         key = self._book.key
-        await self._done(lambda: self._audited(lambda one: tenants.change(one, key, what, known)))
+        before = None if first is None else _from_a_thread(first)
+        await self._done(
+            lambda: self._audited(lambda one: tenants.change(one, key, what, known, before))
+        )
 
     async def close_month(self, closed: ClosedStatement, audit: Audit) -> None:
         """See `Ledger.close_month`."""
@@ -250,6 +259,23 @@ def connect_reader(url: str, data_dir: Path) -> PostgresReader:
 
 def _add_month(row: MonthRow, connection: Connection) -> bool:
     return add_month(connection, row)
+
+
+def _from_a_thread(work: Callable[[], Awaitable[None]]) -> Callable[[], None]:
+    """What has the running event loop do the work, and waits for it. Raises TimeoutError."""
+    loop = asyncio.get_running_loop()
+
+    async def done() -> None:
+        await work()
+
+    def wait() -> None:
+        doing = asyncio.run_coroutine_threadsafe(done(), loop)
+        try:
+            doing.result(FIRST_MAX_S)
+        finally:
+            doing.cancel()
+
+    return wait
 
 
 def _wall_clock_ms() -> int:

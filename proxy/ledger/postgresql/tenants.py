@@ -6,6 +6,7 @@ which then read what is newer; one that misses it sees the version at its next l
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -32,18 +33,25 @@ _MANAGED: Final = msgspec.json.Decoder(Managed)
 
 
 def change(
-    connection: Connection, key: bytes, what: TenantChange, known: int | None = None
+    connection: Connection,
+    key: bytes,
+    what: TenantChange,
+    known: int | None = None,
+    first: Callable[[], None] | None = None,
 ) -> bytes | None:
     """Write rows and audit; returns the hash of the last audit row, if there is one.
 
     The transaction holds the lock of orders, so that versions and audit follow each other. Raises
-    LedgerOutdated where another version than `known` is the newest.
+    LedgerOutdated where another version than `known` is the newest; else does `first` what must
+    be done before anything is written.
     """
     row = connection.execute(_VERSION).fetchone()
     assert row is not None, "an aggregate is one row"
     version = int(row[0])
     if known is not None and known != version - 1:
         raise LedgerOutdated
+    if first is not None:
+        first()
     connection.cursor().executemany(
         _TENANT,
         [(one.kind.value, clean(one.name), version, msgspec.json.encode(one)) for one in what.rows],

@@ -12,7 +12,7 @@ import contextlib
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import tzinfo
 from functools import partial
 from pathlib import Path
@@ -117,8 +117,15 @@ class SqliteLedger:
         """See `Ledger.credits`."""
         return await on_its_thread(self._connection, read)
 
-    async def change(self, what: TenantChange, known: int | None = None) -> None:
+    async def change(
+        self,
+        what: TenantChange,
+        known: int | None = None,
+        first: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
         """See `Ledger.change`."""
+        if first is not None:
+            await first()
         await self._changing(lambda connection: change(connection, self._book.key, what))
 
     async def tenants(self) -> list[Managed]:

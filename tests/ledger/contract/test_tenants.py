@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import msgspec
 import pytest
 
 from proxy.core.managed import State, TenantChange
+from proxy.ledger import LedgerUnavailable
 from tests.ledger.ledgers import BookUnderTest
 from tests.ledger.samples import ALICE, deed
 
@@ -44,3 +47,25 @@ async def test_a_failed_change_leaves_neither_rows_nor_audit(ledgers: BookUnderT
     await ledger.change(TenantChange((ALICE,), (deed("create"),)))
     await ledger.aclose()
     assert [entry.seq for entry in ledgers.reader().audit(0, 9)] == [1]
+
+
+async def test_what_is_to_be_done_first_is_done_before_anything_is_written(
+    ledgers: BookUnderTest,
+) -> None:
+    ledger, reader = await ledgers.open(), ledgers.reader()
+    seen: list[object] = []
+
+    async def first() -> None:
+        seen.append(await asyncio.to_thread(reader.tenants))
+
+    async def fails() -> None:
+        raise LedgerUnavailable("cannot be counted")
+
+    what = TenantChange((ALICE,), (deed("create"),))
+    with pytest.raises(LedgerUnavailable, match="cannot be counted"):
+        await ledger.change(what, first=fails)
+    assert await ledger.tenants() == []
+    await ledger.change(what, first=first)
+    assert seen == [[]]
+    assert await ledger.tenants() == [ALICE]
+    await ledger.aclose()
