@@ -5,25 +5,14 @@ A test holds `docs/metrics.md` equal to it.
 
 from __future__ import annotations
 
-from typing import Literal
-
-import msgspec
+from proxy.metrics.health_definitions import HEALTH
+from proxy.metrics.spec import Spec
 
 PREFIX = "tollkeeper_"
 DIMENSIONS = ("team", "key", "model", "upstream")
 LIMIT = ("scope", "id", "limit")
 LIMIT_STATE = (*LIMIT, "unit", "per")
 PAIR = ("upstream", "model")
-
-
-class Spec(msgspec.Struct, frozen=True):
-    """One metric: its name without the prefix, type, label names in order, unit and meaning."""
-
-    name: str
-    kind: Literal["counter", "gauge", "histogram"]
-    labels: tuple[str, ...]
-    unit: str
-    meaning: str
 
 
 SPECS: tuple[Spec, ...] = (
@@ -300,99 +289,5 @@ SPECS: tuple[Spec, ...] = (
         "Input and output tokens of a team this day or month so far, in the configured zone; read "
         "from the ledger.",
     ),
-    # Health: whether the books are being kept.
-    Spec("journal_bytes", "gauge", (), "bytes", "Size of the journal on disk."),
-    Spec(
-        "journal_open_exchanges",
-        "gauge",
-        (),
-        "exchanges",
-        "Exchanges opened in the journal and not closed yet.",
-    ),
-    Spec(
-        "journal_failures_total", "counter", (), "errors", "Journal writes and syncs that failed."
-    ),
-    Spec("journal_write_seconds", "histogram", (), "seconds", "Time of one journal write."),
-    Spec(
-        "recovered_total",
-        "counter",
-        (),
-        "exchanges",
-        "Exchanges settled from their marks after a crash.",
-    ),
-    Spec(
-        "ledger_lag_seconds",
-        "gauge",
-        (),
-        "seconds",
-        "Age of the oldest record that is journaled and not yet in the ledger.",
-    ),
-    Spec(
-        "ledger_backlog_records",
-        "gauge",
-        (),
-        "records",
-        "Records journaled and not yet in the ledger.",
-    ),
-    Spec(
-        "ledger_failures_total",
-        "counter",
-        (),
-        "errors",
-        "Bookings that failed and are tried again.",
-    ),
-    Spec("ledger_head_seq", "gauge", (), "records", "The seq of the last record in the ledger."),
-    Spec(
-        "ledger_head_hash",
-        "gauge",
-        (),
-        "number",
-        "The first 48 bits of the hash of that record: an anchor, where scrapes are kept.",
-    ),
-    Spec(
-        "quota_failures_total",
-        "counter",
-        (),
-        "requests",
-        "Requests that a shared quota gave no answer for: refused, or let through and counted "
-        "later (quota.on_outage).",
-    ),
-    Spec(
-        "notifications_total",
-        "counter",
-        ("event", "result"),
-        "notices",
-        "Notices for a receiver of `notify`, by event and result: delivered, refused by it, "
-        "given_up after a day, or dropped because too many waited.",
-    ),
-    Spec(
-        "series_dropped_total",
-        "counter",
-        (),
-        "updates",
-        "Updates counted under other because metrics.max_series was reached.",
-    ),
-    Spec(
-        "config_last_reload_successful",
-        "gauge",
-        (),
-        "boolean",
-        "1 if the configuration in force is the last one offered, 0 if a reload was refused.",
-    ),
-    Spec(
-        "key_expiry_timestamp_seconds",
-        "gauge",
-        ("key",),
-        "Unix seconds",
-        "When a key expires; no sample for keys that do not.",
-    ),
-    Spec(
-        "prices_updated_timestamp_seconds",
-        "gauge",
-        (),
-        "Unix seconds",
-        "Day of the bundled price table; no sample where no upstream has a price_source.",
-    ),
-    Spec("data_dir_free_bytes", "gauge", (), "bytes", "Free space for journal and ledger."),
-    Spec("build_info", "gauge", ("version",), "info", "Always 1; the version is the label."),
+    *HEALTH,
 )

@@ -13,6 +13,8 @@ WATCHED = frozenset(
         "ledger_head_seq",
         "ledger_head_hash",
         "quota_failures_total",
+        "lapsed_holds",
+        "lapsed_holds_age_seconds",
         "data_dir_free_bytes",
         "prices_updated_timestamp_seconds",
     }

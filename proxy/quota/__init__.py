@@ -121,6 +121,16 @@ class Breach(msgspec.Struct, frozen=True):
     used: int
 
 
+class SilentHolds(msgspec.Struct, frozen=True):
+    """What processes hold of which nothing was heard for 5 s.
+
+    count · requests    oldest_ms · the age of the oldest; 0: there is none
+    """
+
+    count: int = 0
+    oldest_ms: int = 0
+
+
 class SharedOptions(msgspec.Struct, frozen=True, kw_only=True):
     """How this process uses a store that others share.
 
@@ -217,6 +227,11 @@ class Quota(Protocol):
     @property
     def shared(self) -> SharedCounts | None:
         """How its counts are kept whole; None: they end with this process, and cannot be lost."""
+        ...
+
+    @property
+    def silent(self) -> SilentHolds:
+        """What silent processes hold, as it was seen last."""
         ...
 
     async def reserve(

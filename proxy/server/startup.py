@@ -49,6 +49,7 @@ from proxy.ledger import LedgerError, LedgerUnavailable, connect_reader
 from proxy.ledger.sharing import connect_sharing
 from proxy.metrics.book_head import BookHead
 from proxy.metrics.collector import Metrics
+from proxy.metrics.instances import InstanceStates
 from proxy.metrics.spend import Spend
 from proxy.quota import Quota, QuotaError, SharedOptions
 from proxy.quota import connect as connect_quota
@@ -312,6 +313,8 @@ def observe(
     metrics.watch("ledger_backlog_records", lambda: recorder.backlog)
     metrics.watch("ledger_failures_total", lambda: recorder.failures)
     metrics.watch("quota_failures_total", lambda: services.quota.failures)
+    metrics.watch("lapsed_holds", lambda: services.quota.silent.count)
+    metrics.watch("lapsed_holds_age_seconds", lambda: services.quota.silent.oldest_ms / 1000)
     metrics.watch("prices_updated_timestamp_seconds", lambda: snapshot().prices_updated_s)
     metrics.watch("data_dir_free_bytes", lambda: shutil.disk_usage(settings.data_dir).free)
     metrics.watch_key_expiries(lambda: services.keys.expiries_ms())
@@ -328,8 +331,13 @@ def observe(
     metrics.watch("ledger_head_seq", lambda: head.seq)
     metrics.watch("ledger_head_hash", lambda: head.hash)
 
+    states = InstanceStates(services.sharing)
+    metrics.also(states.collect)
+
     async def prepare() -> None:
-        await asyncio.gather(periods.refresh(), head.refresh(), show_limits(services))
+        await asyncio.gather(
+            periods.refresh(), head.refresh(), states.refresh(), show_limits(services)
+        )
 
     return prepare
 

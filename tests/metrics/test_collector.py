@@ -427,6 +427,9 @@ def test_the_whole_page_is_valid_and_every_metric_is_fed_by_some_method():
         "period_tokens",
         "period_unpriced_requests",
         "notifications_total",
+        "instances",
+        "lapsed_holds",
+        "lapsed_holds_age_seconds",
     }
 
 

@@ -43,6 +43,12 @@ BOOKS = Row("Journal and ledger", (
     Panel("Open exchanges", "Exchanges opened in the journal and not closed: about the requests in flight. One that never closes would stay.", "short", (each("journal_open_exchanges"),), low=0),
 ))  # fmt: skip
 
+PROCESSES = Row("Processes that share the ledger", (
+    Panel("Processes", "By state: live, left in order, or lapsed, of which nothing was heard for 5 s. Each process tells of all.", "short", (Query("max by (state) (tollkeeper_instances)", "{{state}}"),), low=0, width=8, alert="TollkeeperInstanceLapsed"),
+    Panel("Held by silent ones", "Requests for which processes that are lapsed hold something of limits in a shared quota, until their journal is booked, they are forgotten, or the windows end.", "short", (Query("max(tollkeeper_lapsed_holds)", "requests"),), low=0, width=8, warn=1, alert="TollkeeperInstanceLapsed"),
+    Panel("Age of the oldest of these", "How long ago the oldest such request began.", "s", (Query("max(tollkeeper_lapsed_holds_age_seconds)", "oldest"),), low=0, width=8, warn=600, alert="TollkeeperInstanceLapsed"),
+))  # fmt: skip
+
 ROOM = Row("Room and dates", (
     Panel("Free space over time", "Where the journal and the ledger are kept.", "bytes", (each("data_dir_free_bytes"),), warn=10 * 2**30, fail=2**30, low=0, width=8, alert="TollkeeperDataDirFilling"),
     Panel("Free space in a day", "At the pace of the last six hours.", "bytes", (
@@ -74,5 +80,5 @@ DASHBOARD = Dashboard(
     "tollkeeper-ledger",
     "Tollkeeper / Ledger health",
     "Are the books being kept, and will that go on.",
-    (NOW, BOOKS, ROOM, TRUST),
+    (NOW, BOOKS, PROCESSES, ROOM, TRUST),
 )

@@ -27,6 +27,7 @@ from proxy.quota import (
     QuotaError,
     Reservation,
     SharedOptions,
+    SilentHolds,
 )
 from proxy.quota.memory.budget import Budget
 from proxy.quota.memory.counter import LimitCount, When
@@ -72,6 +73,7 @@ class MemoryQuota:
         # How often a reservation was ended a second time: a fault of ours that changes nothing.
         self.resolved_twice = 0
         self.failures = 0  # it always answers
+        self.silent = SilentHolds()  # no other process counts here
         self._monotonic_ms = monotonic_ms
         self._credits: dict[str, dict[str, Credit]] = {}
         self._counters = Counters(

@@ -10,21 +10,12 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-import msgspec
-
 from proxy.core.ids import made_at_ms
-from proxy.quota import QuotaUnavailable
+from proxy.quota import QuotaUnavailable, SilentHolds
 from proxy.quota.valkey.calls import Calls
 
 BEAT_S: Final = 1.0
 LOOK_EVERY: Final = 5  # beats between two looks at what silent ones hold
-
-
-class SilentHolds(msgspec.Struct, frozen=True):
-    """What processes hold of which nothing was heard for 5 s. `oldest_ms`: the age; 0: none."""
-
-    count: int = 0
-    oldest_ms: int = 0
 
 
 class Presence:

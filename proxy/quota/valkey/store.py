@@ -28,6 +28,7 @@ from proxy.quota import (
     Reservation,
     SharedCounts,
     Standing,
+    SilentHolds,
 )
 from proxy.quota.valkey.away import Away
 from proxy.quota.valkey.building import Counted
@@ -79,6 +80,10 @@ class SharedQuota:
         self._ends = Ends(calls, epochs, self._telling, self._running)
         self._now_ms = 0  # the latest time that was told
         epochs.running = self._running.values
+
+    @property
+    def silent(self) -> SilentHolds:
+        return self.presence.silent
 
     async def reserve(
         self, limits: Sequence[Limit], ask: Demand, now_ms: int

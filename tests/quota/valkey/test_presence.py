@@ -6,8 +6,7 @@ from zoneinfo import ZoneInfo
 
 from proxy.core.ids import uuid7
 from proxy.core.limits.state import Refused
-from proxy.quota import Reservation, SharedOptions
-from proxy.quota.valkey.presence import SilentHolds
+from proxy.quota import Reservation, SharedOptions, SilentHolds
 from proxy.quota.valkey.store import SharedQuota
 from tests.quota.stores import Clock
 from tests.quota.valkey.shared import built, shared_quota
