@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
+import re
+from collections import Counter
 from decimal import Decimal
 from itertools import count
 from pathlib import Path
@@ -11,13 +14,16 @@ from typing import Any
 
 import pytest
 
-from tests.scenarios.fleet import Instance, Load, Shared, strict, world
+from proxy.journal import JournalReader, recover
+from tests.scenarios.fleet import Instance, Load, Shared, Vendor, strict, under_load, world
 from tests.scenarios.test_instances import instances
 from tests.scenarios.test_postgresql_ledger import tollkeeper
+from tests.support.effort import FULL
 from tests.support.waiting import guard, until
 
 pytestmark = pytest.mark.whole  # processes and servers of their own
 
+ROUNDS = 20 if FULL else 4
 LIMITS = (
     strict(100_000),
     {"limit": "100_000_000 tokens/day"},
@@ -160,5 +166,89 @@ async def test_what_a_killed_process_left_is_booked_by_one_that_lives(tmp_path: 
             assert await load.alone(next(numbers)) == 200
         assert (await agree(shared, c.directory))[0] == sent + 5
         assert instances(b.directory) == dict.fromkeys("abc", "live")
+        verified = tollkeeper(b.directory, "ledger", "verify", "-c", "config.yaml")
+        assert "as it was written" in verified
+
+
+class Rounds:
+    """One process is killed again and again in the middle of a load, at a random point."""
+
+    def __init__(self, seed: int) -> None:
+        self.dice = random.Random(seed)
+        self.numbers = count(1)
+        self.failed = 0
+
+    async def kill(self, one: Instance, others: list[Instance]) -> None:
+        """Load on all of them; then one is killed, and what runs at the others ends."""
+        load = Load([each.address for each in (one, *others)], numbers=self.numbers)
+        async with under_load(load, 12):
+            await asyncio.sleep(self.dice.uniform(0.1, 1.2))  # where it is killed
+            one.process.kill()
+            seen = len(load.served)
+            await until(lambda: len(load.served) >= seen + 20)
+        self.failed += len(load.failed)
+
+
+async def each_once(shared: Shared, vendor: Vendor) -> int:
+    """Each request that reached the vendor has one record; returns how many there are."""
+    asked = "SELECT model_requested FROM records WHERE kind = 'usage'"
+    rows = shared.database.sql(asked, shared.url.rpartition("/")[2])
+    found = Counter(int(row[0].rpartition("-")[2]) for row in rows)
+    assert max(found.values()) == 1 and found.keys() >= vendor.arrived.keys()
+    return len(found)
+
+
+@pytest.mark.campaign
+async def test_whenever_a_process_is_killed_another_books_what_it_left(tmp_path: Path) -> None:
+    rounds, more = Rounds(1), one_directory(tmp_path)
+    async with world(tmp_path, "abc", *LIMITS, **more) as (shared, [a, b, c], vendor, stack):
+        for number in range(ROUNDS):
+            await rounds.kill(a, [b, c])
+            await is_left(b.directory, "a")
+            sums = await agree(shared, b.directory)
+            assert sums[0] == await each_once(shared, vendor)
+            await asyncio.to_thread(stack.enter_context, a.running())
+            print(f"round {number + 1}: {sums}, broken off {rounds.failed}", flush=True)
+        verified = tollkeeper(b.directory, "ledger", "verify", "-c", "config.yaml")
+        assert "as it was written" in verified
+
+
+def journaled(one: Instance, shared: Shared) -> list[int]:
+    """Requests, tokens and money that its journal has and the ledger has not."""
+    asked = "SELECT id FROM records"
+    known = {row[0] for row in shared.database.sql(asked, shared.url.rpartition("/")[2])}
+    journal = one.directory / "var" / "journal" / "a"
+    reader = JournalReader(journal, 0)
+    closes = reader.closes(1_000_000, recover(journal).last_seq)
+    records = {record.id: record for _, record in closes}
+    reader.close()
+    lost = [record for id, record in records.items() if id not in known]
+    tokens = sum((r.input_tokens or 0) + (r.output_tokens or 0) for r in lost)
+    return [len(lost), tokens, sum(r.charge_nano or 0 for r in lost)]
+
+
+@pytest.mark.campaign
+async def test_whenever_a_process_is_killed_it_can_be_forgotten_and_come_back(
+    tmp_path: Path,
+) -> None:
+    rounds = Rounds(2)
+    async with world(tmp_path, "abc", *LIMITS, strict=MOST) as (shared, [a, b, c], vendor, stack):
+        for number in range(ROUNDS):
+            await rounds.kill(a, [b, c])
+            await lapsed(b.directory, "a")
+            said = forget(b.directory, "--yes")
+            # What its journal alone has is counted and not booked.
+            async with guard():
+                while True:
+                    sums, lost = booked(shared), journaled(a, shared)
+                    expected = [(used + more, 0) for used, more in zip(sums, lost, strict=True)]
+                    if counted_at(b) == [*expected, (0, 0)]:
+                        break
+                    print(sums, lost, counted_at(b))
+            await asyncio.to_thread(stack.enter_context, a.running())
+            late = await agree(shared, c.directory)
+            assert late[0] == await each_once(shared, vendor)
+            charged = re.findall("([0-9,]+) requests that a holds are in no", said)
+            print(f"round {number + 1}: charged {charged}, journal alone {lost}, then {late}")
         verified = tollkeeper(b.directory, "ledger", "verify", "-c", "config.yaml")
         assert "as it was written" in verified
