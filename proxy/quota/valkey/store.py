@@ -27,8 +27,8 @@ from proxy.quota import (
     QuotaUnavailable,
     Reservation,
     SharedCounts,
-    Standing,
     SilentHolds,
+    Standing,
 )
 from proxy.quota.valkey.away import Away
 from proxy.quota.valkey.building import Counted
