@@ -15,10 +15,12 @@ from proxy.ledger.sharing import Instance, InstanceState
 from proxy.quota import Quota, SharedOptions
 from proxy.quota import connect as connect_quota
 from proxy.quota.left import LeftHolds, connect_left
+from proxy.quota.valkey.store import SharedQuota
 from proxy.server import forgetting
 from tests.accounting.test_recorder import PRICES, opening
 from tests.ledger.postgresql.books import Books, key_file
 from tests.ledger.samples import START_MS, make_id, make_record
+from tests.quota.valkey.shared import built
 from tests.quota.worlds import limit
 from tests.support.valkey import valkey_server
 from tests.support.waiting import guard
@@ -75,12 +77,14 @@ async def lost(directory: Path) -> AsyncIterator[Lost]:
         book.rows("SELECT 1")
         ledger = await connect(book.url, directory, key_file(directory))
         stack.push_async_callback(ledger.aclose)
-        quotas = []
+        quotas: list[Quota] = []
         for name in "ab":
             options = SharedOptions(instance=name, timeout_s=30.0)
-            quotas.append(await connect_quota(server.url, ZoneInfo("UTC"), options=options))
-            stack.push_async_callback(quotas[-1].aclose)
-            await quotas[-1].restore((), (), since_ms=START_MS, now_ms=START_MS)
+            quota = await connect_quota(server.url, ZoneInfo("UTC"), options=options)
+            stack.push_async_callback(quota.aclose)
+            assert isinstance(quota, SharedQuota)
+            await built(quota, START_MS)
+            quotas.append(quota)
         left = await connect_left(server.url, "a", 30.0)
         assert left is not None
         stack.push_async_callback(left.aclose)
