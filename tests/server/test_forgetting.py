@@ -104,6 +104,7 @@ async def test_each_request_ends_as_booked_or_is_charged_what_was_held(tmp_path:
         [(held, record)] = seen.charged
         assert (held.id, record.writer, record.origin) == (make_id(2), "a", "forgotten")
         assert (record.input_tokens, record.output_tokens) == (60, 100)
+        assert record.duration_ms == 9_000, "until it was heard of last, so the same each time"
         assert seen.charge_nano() == {"USD": 230_000}, (
             "60 tokens at 0.5, 100 at 2 dollars a million"
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -146,6 +148,26 @@ async def test_a_hold_of_rates_and_slots_alone_leaves_nothing_behind(valkey: Val
         assert (slots.used, minute.held) == (0, 0)
         [again] = await gone.left.requests()
         assert again.given_up
+
+
+async def test_after_the_counts_were_built_anew_each_hold_still_says_whose_it_is(
+    valkey: ValkeyServer,
+) -> None:
+    async with guard(), Gone(valkey) as gone:
+        await gone.hold("x1")
+        valkey.ask("FLUSHALL")
+        for quota in (gone.other, gone.mine):
+            assert isinstance(quota, SharedQuota)
+            await quota.shared.lost()
+            await built(quota, NOW_MS)
+        await gone.mine.flush()
+        while True:
+            with contextlib.suppress(QuotaUnavailable):  # until it has heard of it
+                [found] = await gone.left.requests()
+                break
+            await asyncio.sleep(0.01)
+        assert found.opened == msgspec.structs.replace(FEW, id="x1", input_estimate=20)
+        assert found.output_tokens == 200
 
 
 async def test_without_counts_nothing_can_be_said(valkey: ValkeyServer) -> None:

@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 from proxy.core.ids import uuid7
 from proxy.core.limits.state import Refused
 from proxy.quota import Reservation, SharedOptions, SilentHolds
+from proxy.quota.left import connect_left
 from proxy.quota.valkey.store import SharedQuota
 from tests.quota.stores import Clock
 from tests.quota.valkey.shared import built, shared_quota
@@ -130,14 +131,32 @@ async def test_many_holds_are_gone_through_some_at_a_time(valkey: ValkeyServer) 
     await two.aclose()
 
 
+async def test_a_hold_that_is_met_twice_is_freed_once(valkey: ValkeyServer) -> None:
+    """A walk through many holds may meet one again, and may begin anew."""
+    two = await pair(valkey)
+    await held(two.a, 3)
+    await two.silent_ms(6000, two.b)
+    await held(two.b, 2)
+    for _ in range(2):
+        assert valkey.ask("DEL", await key_of(two.b, "lapsed")) == b":1\r\n"
+        await two.beat(two.b)
+        assert await two.figures(SLOTS) == [(2, 0)]
+    await two.beat(two.a)
+    assert await two.figures(SLOTS) == [(5, 0)]
+    await two.aclose()
+
+
 async def test_slots_of_values_are_known_again(valkey: ValkeyServer) -> None:
     two = await pair(valkey)
     one = limit("1 concurrent per end_user", "strict").of_value("u1")
     running = await two.a.admitted([one])
     await two.silent_ms(6000, two.b)
     assert await two.figures(one) == [(0, 0)]
+    values = await key_of(two.b, f"VS:{one.rule_id}")
+    assert valkey.ask("ZCARD", values) == b":0\r\n", "a value without a count is none of the most"
     await two.beat(two.a)
     assert await two.figures(one) == [(1, 0)]
+    assert valkey.ask("ZCARD", values) == b":1\r\n"
     two.a.end(running)
     await two.a.quota.flush()
     assert await two.figures(one) == [(0, 0)]
@@ -163,14 +182,42 @@ async def test_it_is_told_what_silent_ones_hold_and_one_without_holds_is_forgott
     await two.beat(two.b)
     await presence.look()
     assert presence.silent == SilentHolds()
-    assert b"$1\r\nb\r\n" in (left := valkey.ask("ZRANGE", await seen(two.b), "0", "-1"))
+    assert b"$1\r\nb\r\n" in (left := valkey.ask("ZRANGE", await key_of(two.b, "seen"), "0", "-1"))
     assert b"$1\r\na\r\n" not in left
     await two.aclose()
 
 
-async def seen(world: World) -> str:
-    """The name of the set of processes that were heard."""
+async def test_one_that_nobody_waits_for_is_not_silent(valkey: ValkeyServer) -> None:
+    two = await pair(valkey)
+    two.a.names = uuid7(NOW_MS, bytes(10))
+    await held(two.a, 2)
+    await two.silent_ms(5000, two.b)
+    left = await connect_left(valkey.url, "a", 30.0)
+    assert left is not None and isinstance(two.b.quota, SharedQuota)
+    await left.gone()
+    await two.b.quota.presence.look()
+    assert two.b.quota.silent == SilentHolds()
+    await left.aclose()
+    await two.aclose()
+
+
+async def test_what_is_kept_of_one_that_was_given_up_is_kept_on_once_it_is_heard(
+    valkey: ValkeyServer,
+) -> None:
+    two = await pair(valkey)
+    await held(two.a, 2)
+    holds = await key_of(two.b, "i:a")
+    assert valkey.ask("PEXPIRE", holds, "1000000") == b":1\r\n"
+    await two.beat(two.b)
+    assert valkey.ask("PTTL", holds) != b":-1\r\n"
+    await two.beat(two.a)
+    assert valkey.ask("PTTL", holds) == b":-1\r\n"
+    await two.aclose()
+
+
+async def key_of(world: World, name: str) -> str:
+    """A key of the epoch as the server has it."""
     assert isinstance(world.quota, SharedQuota)
     epoch = world.quota._calls.epoch
     assert epoch is not None
-    return f"{epoch.prefix.decode()}seen"
+    return f"{epoch.prefix.decode()}{name}"
