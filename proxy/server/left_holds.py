@@ -26,9 +26,7 @@ async def end_as_booked(left: LeftHolds, ledger: Ledger, reader: Reader) -> int:
         part = requests[start : start + ledger.batch_max]
         booked = await ledger.stored([request.id for request in part])
         for request in part:
-            used = await booked_use(reader, booked.get(request.id))
-            if used is not None or not request.given_up:
-                await left.settle(request, used)
+            await left.settle(request, await booked_use(reader, booked.get(request.id)))
     await left.gone()
     return len(requests)
 

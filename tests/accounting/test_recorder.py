@@ -26,6 +26,7 @@ from proxy.config.price_terms import price_book_of
 from proxy.config.settings import MetricsSettings, Price, Settings
 from proxy.core.entries import Marked, Opened
 from proxy.core.records.canonical import COLUMNS
+from proxy.core.records.settlement import at_its_bound
 from proxy.core.usage import UsageRecord
 from proxy.journal import Journal, JournalOptions, JournalReader
 from proxy.journal.options import SEGMENT_BYTES_MIN
@@ -663,3 +664,18 @@ async def test_while_the_book_is_read_nothing_is_booked_and_what_it_lacks_is_tol
             assert ended == []
         booking.cancel()
         await asyncio.wait([booking])
+
+
+async def test_a_record_that_was_made_without_the_journal_is_corrected_by_it(
+    tmp_path: Path,
+) -> None:
+    async with living(tmp_path) as life:
+        life.journal.open(opening(1))
+        forgotten = at_its_bound(opening(1), 900, "w0", 5, PRICES)
+        await life.ledger.book(Batch("forgotten instances", [(0, forgotten)]))
+    async with living(tmp_path) as life:
+        assert await life.recorder.drain(GUARD_S)
+        assert life.booked("SELECT kind || ' ' || origin || ' ' || output_tokens FROM records") == [
+            "usage forgotten 900",
+            "adjustment recovery -900",
+        ]
