@@ -10,10 +10,11 @@ import click
 from proxy.accounting.export.usage import as_csv
 from proxy.accounting.statements.closing import CloseRefused, zone_of
 from proxy.accounting.statements.document import as_html, as_markdown
-from proxy.accounting.statements.kept import NoStatement, differences, thawed
+from proxy.accounting.statements.kept import NoStatement, thawed
 from proxy.accounting.statements.statement import BY, MonthStatement, read_statement
 from proxy.cli import common, time_range
 from proxy.cli.lazy import LazyGroup
+from proxy.cli.statement_book import held
 from proxy.core.statements.closing import ClosedStatement, Closing, Closings
 from proxy.core.statements.frozen import digest, public_pem
 
@@ -110,7 +111,7 @@ def show(
         if zone not in (None, closed.zone):
             raise common.Failed(f"{month} was closed in {closed.zone}: leave --zone out to see it.")
         kept, found = _closed_month(book, closed)
-        wrong = common.ask(lambda: differences(book.reader, found, closings))
+        wrong = held(book.reader, found, closings)
         if save is not None:
             _save(save, kept)
     _print(found, "json" if as_json else form)

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import click
 
-from proxy.accounting.statements.kept import NoStatement, differences, sums_wrong, thawed
+from proxy.accounting.statements.kept import NoStatement, sums_wrong, thawed
 from proxy.cli import common
+from proxy.cli.statement_book import held
 from proxy.core.statements.closing import ClosedStatement, Closings
 from proxy.core.statements.frozen import digest, key_of_pem
 from proxy.ledger.signing import is_signed, public_key_beside
@@ -108,10 +109,7 @@ def _month(
     wrong = list(_wrong(kept, closing.digest, public_key))
     found = thawed(kept.document)
     wrong += sums_wrong(kept.document)
-    wrong += [
-        f"not what the ledger says now: {one}"
-        for one in common.ask(lambda: differences(book.reader, found, closings))
-    ]
+    wrong += [f"not what the ledger says now: {one}" for one in held(book.reader, found, closings)]
     return (
         wrong,
         f"Statement {found.number} of {month} is as it was closed, and the ledger says the same.",

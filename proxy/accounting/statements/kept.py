@@ -10,13 +10,15 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from proxy.accounting.statements.statement import MonthStatement, read_statement
+from proxy.core.records.canonical import COLUMNS
 from proxy.core.statements.closing import Closing
 from proxy.core.statements.frozen import FORMAT, frozen, wrong_sums
 from proxy.core.statements.tally import SUMS
-from proxy.ledger.reading import BookReader, UsageRow
+from proxy.ledger.reading import BookReader, Stretch, UsageRow
 
 # What the book says again whenever it is asked. The rest is as it was known at the close.
 _FROM_BOOK: Final = ("hash", "rows", "earlier", "due", "labels", "prices", "corrections", "apart")
+_BOOKED: Final = COLUMNS.index("booked_at_ms")
 
 
 class NoStatement(Exception):
@@ -47,6 +49,23 @@ def sums_wrong(document: bytes) -> list[str]:
         return wrong_sums(told)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise NoStatement(f"it is no statement that this version reads: {error!r}") from error
+
+
+def archived_through(reader: BookReader, closed: MonthStatement) -> int | None:
+    """The last seq that is not in the ledger any more, if the statement may count such a record.
+
+    None: all that it counts is there. What it counts was booked after its month began, so nothing
+    is missing where the first record that is left was booked before. Raises what the reader raises.
+    """
+    first = reader.status().first_seq
+    if first is None or first <= 1:
+        return None
+    for page in reader.pages(Stretch(after=first - 1, through=first)):
+        for row in page.rows:
+            booked_ms = row[_BOOKED]
+            if isinstance(booked_ms, int) and booked_ms <= closed.from_ms:
+                return None
+    return first - 1
 
 
 def differences(

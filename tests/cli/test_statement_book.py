@@ -1,0 +1,41 @@
+"""A closed statement of records that are not in the ledger any more."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+from click.testing import Result
+
+from tests.cli.test_statement_close import MONEY
+from tests.ledger.samples import make_record
+
+NOVEMBER_MS = 1_794_000_000_000
+
+
+def test_archived_records_are_told_and_are_no_difference(
+    call: Callable[..., Result], book: Callable[..., Path]
+) -> None:
+    data_dir = book(make_record(0, **MONEY))
+    book(make_record(1, **MONEY | {"started_at_ms": NOVEMBER_MS}))
+    for month in ("2026-10", "2026-11"):
+        assert call("statement", "close", month).exit_code == 0
+    shown = call("statement", "show", "2026-10")
+    # As archiving leaves the book; the record that is left was booked in this test, after both.
+    owner = sqlite3.connect(data_dir / "ledger.db", isolation_level=None)
+    owner.execute("DROP TRIGGER records_no_delete")
+    owner.execute("DELETE FROM records WHERE seq = 1")
+    again = call("statement", "show", "2026-10")
+    assert (again.exit_code, again.stdout) == (0, shown.stdout)
+    assert "the ledger begins behind seq 1" in again.stderr
+    verified = call("statement", "verify", "2026-10")
+    assert verified.exit_code == 0 and "begins behind" in verified.stderr
+    # Where the first record that is left was booked before the month, all of the month is there.
+    owner.execute("DROP TRIGGER records_no_update")
+    owner.execute("UPDATE records SET booked_at_ms = ?", (MONEY["started_at_ms"],))
+    november = call("statement", "show", "2026-11")
+    assert november.exit_code == 0 and "begins behind" not in november.stderr
+    owner.execute("UPDATE records SET charge_nano = 1")
+    assert call("statement", "show", "2026-11").exit_code == 3
+    owner.close()
