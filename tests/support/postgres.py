@@ -41,7 +41,7 @@ class PostgresServer:
         self.directory = Path(tempfile.mkdtemp(prefix="tk-postgres-"))
         if self._as:
             os.chown(self.directory, _NOBODY, _NOBODY)
-        self.port = _free_port()
+        self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
         self._run("initdb", "-D", "data", "-U", "owner", "-A", "trust", "-E", "UTF8", "--locale=C",
                   "--no-sync", "--no-instructions")  # fmt: skip  # one command, one line
@@ -160,7 +160,8 @@ def programs() -> Path:
     return max(package.glob("pginstall*"), key=lambda path: path.name) / "bin"
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of loopback that nothing listens on now."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]

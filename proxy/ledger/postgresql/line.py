@@ -23,6 +23,7 @@ from proxy.core.fault_points import FaultPoint, no_fault
 from proxy.ledger import LedgerUnavailable
 from proxy.ledger.postgresql.address import name
 from proxy.ledger.postgresql.connection import WRITER, Connection, cut, lock, meant, opened
+from proxy.ledger.postgresql.pooling import check_pooling
 from proxy.ledger.postgresql.schema import add_months, identity, migrate, schema_version
 
 AGE_MAX_S: Final = 3600.0
@@ -141,6 +142,7 @@ class Line:
         return self._connection
 
     def _prepare(self, connection: Connection) -> None:
+        check_pooling(self.url, connection, self.name)
         self._check_identity(connection)
         add_months(connection, datetime.datetime.now(datetime.UTC).date())
         connection.execute(_STAGE)
