@@ -53,6 +53,7 @@ TEAMS_PATH = "/admin/v1/teams"
 AUDIT_PATH = "/admin/v1/audit"
 VERIFY_PATH = "/admin/v1/audit/verify"
 
+FEW_KEYS = 100  # of so many, the last use is looked up for each
 _NOT_DONE = (404, 409, 503)  # what may be answered of one key or team
 
 Order: TypeAlias = Callable[[Directory], TenantChange]
@@ -196,21 +197,26 @@ class _TenantDesk:
         directory = self._services.directory
         query: KeysQuery = ask.query
         team, state, after, most = query.team, query.state, query.after, query.limit
-        used = await read(self._services.reader.last_used_ms)
 
         def page() -> Keys:
             found: list[KeyView] = []
             for name in sorted(names(directory, TenantKind.KEY, query.search)):
                 if after is not None and name <= after:
                     continue
-                view = key_view(directory, name, used)
+                view = key_view(directory, name, {})
                 if (team is None or view.team == team) and (state is None or view.state == state):
                     found.append(view)
                     if len(found) > most:
-                        return Keys(found[:-1], found[-2].name)
-            return Keys(found, None)
+                        break
+            shown = found[:most]
+            told = [view.name for view in shown]
+            used = self._services.reader.last_used_ms(told if len(told) <= FEW_KEYS else None)
+            keys = [
+                msgspec.structs.replace(view, last_used_ms=used.get(view.name)) for view in shown
+            ]
+            return Keys(keys, keys[-1].name if len(found) > most else None)
 
-        return await asyncio.to_thread(page)
+        return await read(page)
 
     async def list_teams(self, ask: AdminRequest) -> Teams:
         directory, query = self._services.directory, ask.query
@@ -261,7 +267,8 @@ class _TenantDesk:
             if kind is TenantKind.TEAM:
                 [found] = await asyncio.to_thread(team_views, directory, [name])
                 return found
-            return key_view(directory, name, await read(self._services.reader.last_used_ms))
+            used = await read(lambda: self._services.reader.last_used_ms([name]))
+            return key_view(directory, name, used)
 
         return show
 

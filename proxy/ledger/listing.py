@@ -20,7 +20,7 @@ GROUPS_MAX: Final = 10_000
 # With more keys, the quarter hours of a day are not looked up key by key.
 KEYS_MAX: Final = 64
 DAY_MS: Final = 86_400_000
-_EVER_MS: Final = 2**53
+EVER_MS: Final = 2**53
 _SEQ: Final = COLUMNS.index("seq")
 
 Name: TypeAlias = str | UnsetType | None
@@ -60,8 +60,8 @@ class RowChoice(msgspec.Struct, frozen=True, kw_only=True):
 
     def times(self) -> tuple[int, int]:
         """The range as numbers that any database takes."""
-        from_ms = 0 if self.from_ms is None else min(max(0, self.from_ms), _EVER_MS)
-        return from_ms, _EVER_MS if self.to_ms is None else min(max(0, self.to_ms), _EVER_MS)
+        from_ms = 0 if self.from_ms is None else min(max(0, self.from_ms), EVER_MS)
+        return from_ms, EVER_MS if self.to_ms is None else min(max(0, self.to_ms), EVER_MS)
 
 
 class Listing(msgspec.Struct, frozen=True):

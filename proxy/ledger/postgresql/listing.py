@@ -11,6 +11,7 @@ from proxy.core.records.canonical import COLUMNS
 from proxy.ledger import QuestionRefused
 from proxy.ledger.listing import (
     DAY_MS,
+    EVER_MS,
     GROUPS_MAX,
     KEYS_MAX,
     Listing,
@@ -71,6 +72,15 @@ def listed(connection: Connection, choice: RowChoice, before: int | None, most: 
 
     quarters = _quarters(connection, choice, upper[0])
     return collected(choice, upper, most, quarters, find)
+
+
+def last_used(connection: Connection, keys: Sequence[str]) -> dict[str, int]:
+    """The last quarter hour with a row of each of these keys that has one."""
+    found = {
+        key: next(_quarters(connection, RowChoice(through=0, key=key), EVER_MS), None)
+        for key in keys
+    }
+    return {key: at_ms for key, at_ms in found.items() if at_ms is not None}
 
 
 def _having(names: Sequence[tuple[str, str | None]], values: dict[str, Any]) -> str:

@@ -23,7 +23,7 @@ from proxy.ledger.postgresql.address import name
 from proxy.ledger.postgresql.anchoring import take_anchor
 from proxy.ledger.postgresql.connection import Connection
 from proxy.ledger.postgresql.credits import credit
-from proxy.ledger.postgresql.listing import listed
+from proxy.ledger.postgresql.listing import last_used, listed
 from proxy.ledger.postgresql.months import PostgresMonths
 from proxy.ledger.postgresql.read_only import Connections, OneState
 from proxy.ledger.postgresql.schema import schema_version
@@ -207,8 +207,11 @@ class PostgresReader:
         with self._connections.reading() as connection:
             return verify_step(connection, part, place, key, public_key)
 
-    def last_used_ms(self) -> dict[str, int]:
+    def last_used_ms(self, keys: Sequence[str] | None = None) -> dict[str, int]:
         """See `Reader.last_used_ms`."""
+        if keys is not None:
+            with self._connections.reading() as connection:
+                return last_used(connection, keys)
         return dict(self._rows("SELECT key_id, max(bucket_ms) FROM rollups GROUP BY 1"))
 
     def listed(self, choice: RowChoice, before: int | None = None, most: int = 50) -> Listing:

@@ -13,6 +13,7 @@ from proxy.core.records.canonical import COLUMNS
 from proxy.ledger import QuestionRefused
 from proxy.ledger.listing import (
     DAY_MS,
+    EVER_MS,
     GROUPS_MAX,
     KEYS_MAX,
     Listing,
@@ -70,6 +71,17 @@ def listed(
 
     quarters = _quarters(connection, reached, choice, upper[0])
     return collected(choice, upper, most, quarters, find)
+
+
+def last_used(
+    connection: sqlite3.Connection, reached: Reach, keys: Sequence[str]
+) -> dict[str, int]:
+    """The last quarter hour with a row of each of these keys that has one."""
+    found = {
+        key: next(_quarters(connection, reached, RowChoice(through=0, key=key), EVER_MS), None)
+        for key in keys
+    }
+    return {key: at_ms for key, at_ms in found.items() if at_ms is not None}
 
 
 def _place(connection: sqlite3.Connection, seq: int) -> Place:

@@ -40,7 +40,7 @@ from proxy.ledger.sqlite import refusals as refused
 from proxy.ledger.sqlite import tenants as managed
 from proxy.ledger.sqlite import usage as summed
 from proxy.ledger.sqlite.anchoring import take_anchor
-from proxy.ledger.sqlite.listing import listed
+from proxy.ledger.sqlite.listing import last_used, listed
 from proxy.ledger.sqlite.months import MONTHS_SINCE, SqliteMonths
 from proxy.ledger.sqlite.read_only import connected, reading
 from proxy.ledger.sqlite.recent import recent, used_by_value
@@ -168,9 +168,12 @@ class SqliteReader:
     def _has_statements(self, connection: sqlite3.Connection) -> bool:
         return schema_version(connection, self.name) >= closings.STATEMENTS_SINCE
 
-    def last_used_ms(self) -> dict[str, int]:
+    def last_used_ms(self, keys: Sequence[str] | None = None) -> dict[str, int]:
         """See `Reader.last_used_ms`."""
         with self._reading() as connection:
+            if keys is not None:
+                reached = reach(connection, schema_version(connection, self.name))
+                return last_used(connection, reached, keys)
             return dict(connection.execute("SELECT key_id, max(bucket_ms) FROM rollups GROUP BY 1"))
 
     def _has_tenants(self, connection: sqlite3.Connection) -> bool:

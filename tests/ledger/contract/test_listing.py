@@ -178,3 +178,14 @@ def test_times_beyond_any_clock_are_no_error(ledgers: BookUnderTest) -> None:
     assert len(reader.listed(RowChoice(through=1, from_ms=-far, to_ms=far)).rows) == 1
     assert len(reader.listed(RowChoice(through=1, from_ms=far)).rows) == 0
     assert len(reader.listed(RowChoice(through=1, to_ms=-far)).rows) == 0
+
+
+def test_the_last_use_of_some_keys_is_that_among_all(
+    booked_year: tuple[Reader, list[UsageRecord]],
+) -> None:
+    reader, _ = booked_year
+    used = reader.last_used_ms()
+    assert len(used) > 1
+    for keys in ([], ["no-such-key"], *([key] for key in used), list(used)):
+        found = reader.last_used_ms(keys)
+        assert found == {key: used[key] for key in keys if key in used}
