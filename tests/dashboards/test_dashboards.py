@@ -8,11 +8,15 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import parse_qsl, quote, urlsplit
+from zoneinfo import ZoneInfo
 
 import pytest
 import yaml
 
+from proxy.admin.pages.chosen_records import ChosenAsked, chosen
 from proxy.config.settings import TimeoutSettings
+from proxy.core.http.parameters import read_parameters
 from proxy.metrics.buckets import DURATION_BOUNDS_S, FIRST_BYTE_BOUNDS_S
 from proxy.metrics.definitions import PREFIX, SPECS
 from tools.dashboards.files import DASHBOARDS, TARGET, files
@@ -108,6 +112,37 @@ def test_panels_link_to_alerts_that_exist_and_every_alert_is_linked():
     }
     nowhere = {"tollkeeperdown"}  # what is down shows nothing
     assert linked == {alert.name.lower() for alert in ALERTS} - nowhere
+
+
+SAMPLES = {
+    "admin": "http://127.0.0.1:8791",
+    "__from": "1793500000000",
+    "__to": "1793599999999",
+    "__to:date:YYYY-MM": "2026-11",
+    "__to:date:YYYY-MM-DD": "2026-11-30",
+}
+
+
+def test_lines_of_a_team_key_model_or_upstream_lead_to_their_requests():
+    """What Grafana puts into the links, the page takes; a name with any sign stays one name."""
+    opened = set()
+    for _, panel in panels():
+        for link in panel["fieldConfig"]["defaults"].get("links", []):
+            url = re.sub(
+                r"\$\{([^}]+)\}",
+                lambda found: (
+                    SAMPLES.get(found[1]) or quote(f"a&b={found[1].split(':')[0]}", safe="")
+                ),
+                link["url"],
+            )
+            assert url.startswith("http://127.0.0.1:8791/ui/records?"), url
+            asked = read_parameters(ChosenAsked, parse_qsl(urlsplit(url).query))
+            wanted = chosen(asked, ZoneInfo("UTC")).wanted
+            place = "__data.fields" if panel["type"] == "table" else "__field.labels"
+            assert wanted == {name: f"a&b={place}.{name}" for name in wanted} and wanted, url
+            opened.add(panel["title"])
+    assert {"Charge an hour, by team", "Charge of teams, this month", "By model"} <= opened
+    assert not opened & {"Refusals by key", "Keys that expire"}
 
 
 def test_the_documentation_says_what_each_panel_answers_and_shows_it():

@@ -18,6 +18,11 @@ SCOPE = 'job=~"$job", instance=~"$instance"'
 DATASOURCE: Json = {"type": "prometheus", "uid": "${datasource}"}
 TAG = "tollkeeper"
 SELECTOR = re.compile(r"\b(tollkeeper_\w+)(\{([^}]*)\})?")
+# What the admin pages list requests by. A line that is about one of these leads to its requests.
+OPENED = ("team", "key", "model", "upstream")
+RANGE = "from=${__from}&to=${__to}"
+PERIODS = {"month": "month=${__to:date:YYYY-MM}", "day": "day=${__to:date:YYYY-MM-DD}"}
+PAGES = "http://127.0.0.1:8791"  # where `admin.listen` is by default
 GREEN, YELLOW, RED = "green", "yellow", "red"
 
 
@@ -55,6 +60,7 @@ class Panel:
     axis: str = ""  # what the numbers of a graph are, where the unit does not say it
     signed: bool = False  # may be below zero; a graph of anything else begins at zero
     hidden: Sequence[str] = ()  # columns of a table
+    opens: bool = True  # its lines lead to requests in the admin pages
 
 
 @dataclass(frozen=True)
@@ -130,7 +136,7 @@ def document(dashboard: Dashboard, runbook: str) -> Json:
             },
         ],
         "annotations": {"list": [_restarts()]},
-        "templating": {"list": [_datasource(), *_variables(dashboard.variables)]},
+        "templating": {"list": [_datasource(), *_variables(dashboard.variables), _pages()]},
         "panels": list(_laid_out(dashboard.rows, runbook)),
     }
 
@@ -159,6 +165,40 @@ def _datasource() -> Json:
         "regex": "",
         "current": {},
     }
+
+
+def _pages() -> Json:
+    """The address of the admin pages as browsers reach it, to be typed in."""
+    return {
+        "type": "textbox",
+        "name": "admin",
+        "label": "Admin pages",
+        "query": PAGES,
+        "hide": 0,
+        "current": {"selected": True, "text": PAGES, "value": PAGES},
+        "options": [{"selected": True, "text": PAGES, "value": PAGES}],
+    }
+
+
+def _opened(panel: Panel) -> list[Json]:
+    """A link from a line to the requests behind it: of the period that it is of, or the range."""
+    expressions = [query.expression for query in panel.queries]
+    names = [name for name in OPENED if all(_is_by(one, name) for one in expressions)]
+    if not names or not panel.opens:
+        return []
+    place = "__data.fields" if panel.kind == "table" else "__field.labels"
+    time = next(
+        (said for period, said in PERIODS.items() if f'period="{period}"' in expressions[0]), RANGE
+    )
+    said = "".join(f"&{name}=${{{place}.{name}:percentencode}}" for name in names)
+    url = f"${{admin}}/ui/records?{time}{said}"
+    return [{"title": "The requests behind it", "url": url, "targetBlank": True}]
+
+
+def _is_by(expression: str, label: str) -> bool:
+    """Whether the lines of an expression have this label: its outermost sums are by it."""
+    groups = re.findall(r"\bby \(([^)]*)\)", expression)
+    return bool(groups) and all(label in re.split(r",\s*", group) for group in groups)
 
 
 def _variables(own: Sequence[Variable]) -> Iterable[Json]:
@@ -259,6 +299,8 @@ def _defaults(panel: Panel) -> Json:
     for name, value in (("min", low), ("max", panel.high), ("decimals", panel.decimals)):
         if value is not None:
             defaults[name] = value
+    if links := _opened(panel):
+        defaults["links"] = links
     if panel.kind == "timeseries":
         defaults["custom"] = {
             "drawStyle": "line", "lineWidth": 1, "fillOpacity": 30 if panel.stacked else 8, "showPoints": "never", "spanNulls": False,

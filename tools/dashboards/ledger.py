@@ -57,7 +57,7 @@ ROOM = Row("Room and dates", (
     Panel("Bundled prices", "Age of the bundled price table, where an upstream goes by it.", "s", (Query("clamp_min(time() - max(tollkeeper_prices_updated_timestamp_seconds), 0)"),), "stat", 8, 8, warn=45 * 86400, fail=60 * 86400, alert="TollkeeperPricesOld"),
     Panel("Keys that expire", "Time until each key expires, the nearest first; those that have expired are left out.", "s", (
         Query("sort(bottomk(15, min by (key) (tollkeeper_key_expiry_timestamp_seconds) - time() > 0))", "expires in"),
-    ), "table", 8, 8, alert="TollkeeperKeyExpiring"),
+    ), "table", 8, 8, alert="TollkeeperKeyExpiring", opens=False),
     Panel("Versions", "Which version runs where.", "short", (Query("max by (instance, version) (tollkeeper_build_info)", "up"),), "table", 8, 8, hidden=("up",)),
     Panel("Folded series", "Updates a second counted under `other` because metrics.max_series was reached.", "short", (
         Query("sum by (instance) (rate(tollkeeper_series_dropped_total[$__rate_interval]))", "{{instance}}"),

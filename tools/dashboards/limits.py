@@ -60,7 +60,7 @@ OVER_TIME = Row("Over time", (
     Panel("Refusals by reason", "Requests a second that the proxy refused, by its error code.", "reqps", (Query("sum by (code) (rate(tollkeeper_refusals_total[$__rate_interval])) > 0", "{{code}}"),), stacked=True, alert="TollkeeperQuotaAway"),
     Panel("Refusals by key", "Requests a second that the proxy refused, by key, error code and the limit that said no; the ten most frequent.", "reqps", (
         Query("topk(10, sum by (team, key, code, limit) (rate(tollkeeper_refusals_total[$__rate_interval])) > 0)", "{{team}} {{key}} {{code}} {{limit}}"),
-    ), alert="TollkeeperRefusalsSurge"),
+    ), alert="TollkeeperRefusalsSurge", opens=False),
     Panel("Warnings", "How often a limit was used up to a share at which it warns (warn_at), or a budget wholly, in the period shown.", "short", (
         Query(f"sum by (limit, share) (increase(tollkeeper_limit_crossings_total{{{WHICH}}}[$__range])) > 0", "crossings"),
     ), "table", 24, 8, decimals=0),
