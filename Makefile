@@ -138,8 +138,9 @@ bench-growth: $(DEV) ## what grows with bodies, streams, keys and limits, a minu
 prices: $(DEV) ## the bundled price table anew, from the installed genai-prices
 	$(BIN)/python -m tools.prices
 
-screenshots: $(DEV) $(NODE) ## pictures of the pages in a browser, into build/screenshots
-	SCREENSHOTS=build/screenshots $(PYTEST) -q tests/clients/test_pages.py
+screenshots: $(DEV) $(NODE) ## pictures of the pages in a browser, into build/screenshots, and those in docs/pictures anew
+	SCREENSHOTS=build/screenshots $(PYTEST) -q tests/clients/test_pages.py tests/clients/test_admin_pages.py
+	for picture in docs/pictures/*.png; do cp build/screenshots/$${picture##*/} $$picture; done
 
 dashboards: $(DEV) ## the files in dashboards/ anew, from tools/dashboards
 	$(BIN)/python -m tools.dashboards

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo
@@ -19,7 +19,7 @@ from proxy.core.pricing import explanation
 from proxy.core.pricing.amounts import PARTS
 from proxy.core.pricing.pricelist import PriceList, is_literal
 from proxy.ledger import LedgerError, LedgerUnavailable
-from proxy.ledger.reading import BookReader
+from proxy.ledger.reading import BookReader, UsageRow
 
 IN_USE_DAYS: Final = 30
 OLD_DAYS: Final = 60
@@ -42,16 +42,20 @@ def in_use(reader: BookReader, from_ms: int, zone: ZoneInfo) -> list[tuple[str, 
     There are none where there is no ledger yet.
     """
     try:
-        rows = reader.usage(["upstream", "model"], from_ms, None, zone)
+        return used_by(reader.usage(["upstream", "model"], from_ms, None, zone))
     except (LedgerError, LedgerUnavailable):
         return []
+
+
+def used_by(rows: Iterable[UsageRow]) -> list[tuple[str, str, int]]:
+    """The same of sums by upstream and model."""
     sums: dict[tuple[str, str], int] = {}
     for row in rows:
         if row["upstream"] is not None and row["model"] is not None:
             key = str(row["upstream"]), str(row["model"])
             # null here is a sum over no record
             sums[key] = sums.get(key, 0) + int(row["unpriced_requests"] or 0)
-    return [(upstream, model, unpriced) for (upstream, model), unpriced in sorted(sums.items())]
+    return [(upstream, model, missing) for (upstream, model), missing in sorted(sums.items())]
 
 
 def unpriced(

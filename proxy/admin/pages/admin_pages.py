@@ -63,7 +63,7 @@ class BrowserPages:
         book = BookViews(services)
         state = StateViews(services, self._api, book)
         tenants = TenantPages(services, self._api, book)
-        prices = PriceViews(services)
+        prices = PriceViews(services, book)
         self._views: Mapping[str, Callable[[PageLook], Awaitable[ShownPage]]] = {
             "": state.overview,
             "use": book.use,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated, Any, Final
 from urllib.parse import quote
 
@@ -11,13 +12,16 @@ from proxy.accounting.price_findings import (
     IN_USE_DAYS,
     PriceFinding,
     disagreeing,
-    in_use,
     old_table,
     unpriced,
+    used_by,
 )
 from proxy.admin.endpoint import read
+from proxy.admin.pages.book_views import BookViews
+from proxy.admin.pages.chosen_records import ChosenRecords
 from proxy.admin.pages.look import PageLook, ShownPage, link
 from proxy.config.prices import table_of
+from proxy.core.calendar import Per, window
 from proxy.core.errors import ProxyError
 from proxy.core.pricing.explanation import day, hours, name_of
 from proxy.core.pricing.pricelist import RATES, PriceRow
@@ -43,8 +47,9 @@ class PricesAsked(msgspec.Struct, frozen=True):
 class PriceViews:
     """Pages of the prices in effect, and of those that records were priced by."""
 
-    def __init__(self, services: Services) -> None:
+    def __init__(self, services: Services, book: BookViews) -> None:
         self._reader = services.reader
+        self._book = book
 
     async def prices(self, look: PageLook) -> ShownPage:
         """The rows of the prices in effect, or of the version in the address."""
@@ -80,18 +85,20 @@ class PriceViews:
 
     async def _findings(self, look: PageLook) -> list[PriceFinding]:
         """What `price check` tells of the models that were used lately."""
-        settings, zone, now_ms = look.snapshot.settings, look.snapshot.zone, look.now_ms
+        settings, now_ms = look.snapshot.settings, look.now_ms
+        today_ms = window(Per.DAY, now_ms, look.snapshot.zone).start_ms
+        lately = ChosenRecords(today_ms - IN_USE_DAYS * DAY_MS, None, {}, {})
+        used = used_by(await self._book.rows(look, ("upstream", "model"), lately))
 
         def found() -> list[PriceFinding]:
             table = table_of(settings)
-            used = in_use(self._reader, now_ms - IN_USE_DAYS * DAY_MS, zone)
             return [
                 *unpriced(settings, table, used, IN_USE_DAYS),
                 *disagreeing(settings, table, (), used, now_ms, False),
                 *old_table(settings, table, now_ms),
             ]
 
-        return await read(found)
+        return await asyncio.to_thread(found)
 
     async def _kept(self, version: str) -> Terms:
         found = await read(lambda: self._reader.price_terms(version))
