@@ -98,6 +98,15 @@ class EndUsers:
         if (salt := self._salts.get(lookup)) is not None:
             self._new.append((lookup, salt))
 
+    def store_missing(self, salts: dict[str, bytes]) -> None:
+        """Hand out again what is not among these, which are all that the ledger has."""
+        on_their_way = {lookup for lookup, _ in self._new}
+        self._new += [
+            pair
+            for pair in self._salts.items()
+            if pair[0] not in salts and pair[0] not in on_their_way
+        ]
+
     def new_salts(self) -> list[tuple[str, bytes]]:
         """The (lookup, salt) pairs made since the last call: the caller stores them."""
         new, self._new = self._new, []

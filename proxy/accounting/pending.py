@@ -27,6 +27,7 @@ class Pending:
         self._told_apart: set[_Group] = set()  # in that quarter hour
         self._salts: list[tuple[str, bytes]] = []
         self._price_terms: dict[str, bytes] = {}
+        self._told_terms: dict[str, bytes] = {}  # since the start
 
     def __bool__(self) -> bool:
         return bool(self._refusals or self._salts or self._price_terms)
@@ -58,7 +59,15 @@ class Pending:
 
     def price_terms(self, version: str, terms: bytes) -> None:
         """The terms that records with this `price_version` are priced by."""
-        self._price_terms[version] = terms
+        self._price_terms[version] = self._told_terms[version] = terms
+
+    def again(self, batch: Batch) -> None:
+        """Keep what a batch took along that was not booked, and all terms of prices."""
+        for one in batch.refusals:
+            group = (one.bucket_ms, one.key_id, one.code, one.team, one.limit_id)
+            self._refusals[group] = self._refusals.get(group, 0) + one.count
+        self._salts += batch.salts
+        self._price_terms |= self._told_terms
 
     def batch(
         self, writer: str, closes: Sequence[Close] = (), position: int | None = None

@@ -13,19 +13,25 @@ import contextlib
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from functools import partial
 
 from proxy.accounting.end_users import EndUsers
-from proxy.accounting.left_open import closed_between, tell_skipped
+from proxy.accounting.left_open import (
+    booked_already,
+    closed_between,
+    count_closed,
+    tell_damage,
+    tell_set_back,
+    tell_skipped,
+)
 from proxy.accounting.pending import Pending
 from proxy.accounting.retries import Retries
 from proxy.accounting.sent_prices import SentPrices
 from proxy.core.fault_points import FaultPoint, no_fault
 from proxy.core.pricing.amounts import Pricing
-from proxy.core.records.settlement import FORGOTTEN, recovered
+from proxy.core.records.settlement import recovered
 from proxy.core.usage import UsageRecord
 from proxy.journal import Journal, JournalReader
-from proxy.ledger import Batch, Close, Ledger
+from proxy.ledger import Batch, Close, Ledger, LedgerSetBack
 from proxy.ledger.reading import Recent
 from proxy.metrics.collector import Metrics
 
@@ -154,7 +160,8 @@ class Recorder:
             batch = self._pending.batch(self._journal.writer)
             await self._retries.until_done(lambda: self._attempt(batch))
         tell_skipped(self._journal.directory, found)
-        booked = await self._booked([opened.id for opened, _ in found.unresolved])
+        ids = [opened.id for opened, _ in found.unresolved]
+        booked = await booked_already(self._ledger, ids, self._retries)
         settled = 0
         for opened, marks in found.unresolved:
             record = booked.get(opened.id)
@@ -200,18 +207,6 @@ class Recorder:
             closed = closed_between(journal.directory, began, min(booked_seq, upto_seq))
             for record in await asyncio.to_thread(list, closed):
                 journal.close(record)
-
-    async def _booked(self, ids: Sequence[str]) -> dict[str, UsageRecord]:
-        """What the ledger has of exchanges that the journal shows open, but without the forgotten.
-
-        A power cut can take the end of an exchange from the journal and leave its record in the
-        ledger, since each file is synced at its own time. What was marked knows less than it.
-        """
-        booked: dict[str, UsageRecord] = {}
-        for start in range(0, len(ids), self._batch_max):
-            part = ids[start : start + self._batch_max]
-            booked |= await self._retries.until_done(partial(self._ledger.stored, part))
-        return {id: record for id, record in booked.items() if record.origin != FORGOTTEN}
 
     # Booking.
 
@@ -303,7 +298,11 @@ class Recorder:
         position = upto_seq if read_all else closes[-1][0]
         if closes or self._pending:
             batch = self._pending.batch(self._journal.writer, closes, position)
-            await self._retries.until_done(lambda: self._attempt(batch))
+            try:
+                await self._retries.until_done(lambda: self._attempt(batch))
+            except LedgerSetBack as lost:
+                await self._go_back(batch, lost.position)
+                return True
         self._booked_seq = position
         self._told_booked += sum(1 for seq, _ in closes if seq > (self._start_seq or 0))
         self._in_hand, self._busy = (), False
@@ -315,6 +314,20 @@ class Recorder:
         else:
             self._behind_since_s = None if self._journal.position == upto_seq else taken_s
         return not read_all
+
+    async def _go_back(self, batch: Batch, position: int) -> None:
+        """Go on behind this position, with all that the ledger may lack now."""
+        directory, upto_seq = self._journal.directory, self._booked_seq
+        lost = await count_closed(directory, position, upto_seq, self._retries)
+        of_this_life = max(position, self._start_seq or 0)
+        self._told_booked -= await count_closed(directory, of_this_life, upto_seq, self._retries)
+        self._pending.again(batch)
+        known = await self._retries.until_done(self._ledger.salts)
+        self._end_users.store_missing(known)
+        self._journal.unbooked.skip(self._journal.position)  # memory has only what is behind
+        self._booked_seq, self._in_hand, self._busy = position, (), False
+        self._forget_reader()
+        tell_set_back(lost, self._journal.writer)
 
     async def _next(self, upto_seq: int) -> Sequence[Close]:
         """The next closes: from memory, or from the files until these have no more than memory."""
@@ -379,19 +392,7 @@ class Recorder:
             self._damage,
             (self._reader.undecodable, self._reader.missing, self._reader.skipped_bytes),
         )
-        if self._damage != before:
-            undecodable, missing, skipped_bytes = (
-                now - then for now, then in zip(self._damage, before, strict=True)
-            )
-            self._told_booked += undecodable
-            _LOG.error(
-                "the journal in %s is damaged:"
-                " %d records unreadable, %d entries missing, %d bytes passed over",
-                self._journal.directory,
-                undecodable,
-                missing,
-                skipped_bytes,
-            )
+        self._told_booked += tell_damage(self._journal.directory, before, self._damage)
 
     def _forget_reader(self) -> None:
         if self._reader is not None:

@@ -41,6 +41,17 @@ class LedgerError(Exception):
     """
 
 
+class LedgerSetBack(Exception):
+    """The ledger has lost what it had confirmed, as after a failover to a replica that lagged.
+
+    Nothing was booked. Book again what the journal has behind `position`.
+    """
+
+    def __init__(self, position: int) -> None:
+        super().__init__(f"the ledger has this journal only up to {position}")
+        self.position = position
+
+
 class LedgerOutdated(Exception):
     """Another process has changed keys, teams or closed months since: look, then order anew."""
 
@@ -126,7 +137,8 @@ class Ledger(Protocol):
         """Book one batch in one durable transaction.
 
         Idempotent by record id; a different record under a known id becomes an adjustment. Raises
-        LedgerUnavailable; then the same batch is to be tried again.
+        LedgerUnavailable; then the same batch is to be tried again. Raises LedgerSetBack where the
+        ledger has lost closes of this writer that it had confirmed.
         """
         ...
 

@@ -83,6 +83,16 @@ def test_a_forgotten_user_gets_another_hash_and_its_old_salt_is_not_stored() -> 
     assert users.new_salts() == [(users.lookup("ann"), users.salt("ann"))]
 
 
+def test_salts_that_a_ledger_lacks_are_handed_out_again() -> None:
+    users = EndUsers("hash", b"k", {})
+    for name in ("ann", "bob"):
+        users.hash(name)
+    [ann, bob] = users.new_salts()
+    users.hash("cy")
+    users.store_missing(dict([ann]))
+    assert sorted(users.new_salts()) == sorted([bob, (users.lookup("cy"), users.salt("cy"))])
+
+
 def test_nobody_is_stored_while_the_salts_cannot_be_read() -> None:
     """Another salt would make another user of one that the ledger knows."""
     before = EndUsers("hash", b"k", {})

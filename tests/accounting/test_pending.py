@@ -37,6 +37,22 @@ def test_a_batch_takes_all_along_once() -> None:
     assert not pending and pending.batch("w0") == Batch("w0")
 
 
+def test_what_was_not_booked_is_kept_with_all_terms_of_prices() -> None:
+    pending = Pending()
+    pending.price_terms("v1", b"one")
+    pending.batch("w0")
+    pending.price_terms("v2", b"two")
+    pending.refused("alice", "code", 0)
+    pending.salts([("lookup", b"salt")])
+    batch = pending.batch("w0")
+    pending.refused("alice", "code", 0)
+    pending.again(batch)
+    again = pending.batch("w0")
+    assert again.refusals == (Refusal(0, "alice", "code", 2),)
+    assert again.salts == (("lookup", b"salt"),)
+    assert dict(again.price_versions) == {"v1": b"one", "v2": b"two"}
+
+
 def test_keys_that_clients_make_up_are_bounded() -> None:
     pending = Pending()
     for n in range(REFUSAL_GROUPS_MAX + 500):

@@ -21,7 +21,7 @@ from psycopg import Cursor
 from proxy.core.fault_points import FaultPoint, no_fault
 from proxy.core.records.canonical import GENESIS, Value, chained_rows, key_name, seal
 from proxy.core.usage import UsageRecord
-from proxy.ledger import Batch, Booked, LedgerError, LedgerUnavailable
+from proxy.ledger import Batch, Booked, LedgerError, LedgerSetBack, LedgerUnavailable
 from proxy.ledger.postgresql import folding, statements
 from proxy.ledger.postgresql.connection import CHAIN, COMMITTING, LEDGER, Connection, lock
 from proxy.ledger.postgresql.digests import digest
@@ -79,7 +79,7 @@ class PostgresBooker:
             state = self._state(connection, batch.writer, [record for _, record in batch.closes])
             if state.batch == attempt.token and attempt.booked is not None:
                 return attempt.booked, 0  # the answer to its commit was lost
-            self._tell_loss(batch.writer, state.position)
+            self._check_confirmed(batch.writer, state.position)
             self._put_around(connection, batch)
             records = [record for _, record in batch.closes]
             booked, fresh = self._put_records(connection, batch.writer, records, state)
@@ -129,7 +129,9 @@ class PostgresBooker:
         row = self._line.ask(
             lambda connection: connection.execute(statements.POSITION_OF, (writer,)).fetchone()
         )
-        return 0 if row is None else int(row[0])
+        found = 0 if row is None else int(row[0])
+        self._confirmed[writer] = found
+        return found
 
     def salts(self) -> dict[str, bytes]:
         """Every end user's salt by look-up value."""
@@ -229,19 +231,11 @@ class PostgresBooker:
             except (LedgerError, LedgerUnavailable) as error:
                 _LOG.warning("roll-ups are folded with a later batch: %s", error)
 
-    def _tell_loss(self, writer: str, position: int) -> None:
-        """Say so when the database has lost what it had confirmed, as after a failover."""
-        confirmed = self._confirmed.get(writer, 0)
-        if position < confirmed:
+    def _check_confirmed(self, writer: str, position: int) -> None:
+        """Book nothing behind a gap: the database has lost what it had confirmed."""
+        if position < self._confirmed.get(writer, 0):
             self._confirmed[writer] = position
-            _LOG.error(
-                "%s has lost what it had confirmed: closes %d to %d of the journal %r. The journal"
-                " keeps them for `journal.keep`: restart this process, and it books them again",
-                self._line.name,
-                position + 1,
-                confirmed,
-                writer,
-            )
+            raise LedgerSetBack(position)
 
 
 def _add_late(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import logging
 import random
 import threading
 from itertools import pairwise
@@ -14,7 +13,7 @@ from hypothesis import strategies as st
 
 from proxy.core.records.canonical import COLUMNS, GENESIS, HASHED_V2, chained, key_name, seal
 from proxy.core.usage import Source
-from proxy.ledger import Batch, Booked, LedgerUnavailable, Refusal
+from proxy.ledger import Batch, Booked, LedgerSetBack, LedgerUnavailable, Refusal
 from proxy.ledger.postgresql.booking import ADJUSTING, BATCH_MAX
 from proxy.ledger.postgresql.connection import (
     ADMINISTERING,
@@ -283,17 +282,25 @@ def test_ledgers_in_two_schemas_of_a_database_do_not_wait_for_each_other() -> No
             one.line.transaction(beside)
 
 
-def test_a_database_that_lost_what_it_had_confirmed_is_told(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    with books() as book:
-        book.book(make_record(0), make_record(1))
-        book.do("UPDATE journal_positions SET seq = 0")
-        with caplog.at_level(logging.ERROR):
-            book.book(make_record(2))
-            book.book(make_record(3))
-        [told] = caplog.messages
-        assert "closes 1 to 2" in told and "restart this process" in told
+def test_behind_a_gap_nothing_is_booked() -> None:
+    """A database that has lost what it had confirmed, or what was there when this process began."""
+    with books() as book, books(book.url) as other:
+        other.booker.position("w0")
+        other.book(make_record(0), make_record(1))
+        other.line.close()
+        assert book.booker.position("w0") == 2
+        for confirmed in (2, 3):
+            book.do("UPDATE journal_positions SET seq = 1")
+            batch = Batch("w0", numbered(make_record(confirmed), after=confirmed))
+            with pytest.raises(LedgerSetBack) as lost:
+                book.batch(batch)
+            assert lost.value.position == 1
+            assert book.rows("SELECT count(*) FROM records") == [(confirmed,)]
+            # From there on it is booked again, and what is there already counts once.
+            again = Batch(
+                "w0", numbered(*(make_record(n) for n in range(1, confirmed + 1)), after=1)
+            )
+            assert book.batch(again) == Booked(1, confirmed - 1, 0)
 
 
 def test_text_and_numbers_that_postgresql_refuses_block_nothing() -> None:

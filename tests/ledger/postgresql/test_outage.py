@@ -22,9 +22,10 @@ from tests.ledger.postgresql.disturbances import disturbed
 from tests.ledger.postgresql.test_booking import whole_chains
 from tests.ledger.samples import START_MS, make_id, make_record
 from tests.support.journals import journal_options
-from tests.support.postgres import PostgresServer, programs
-from tests.support.waiting import GUARD_S, until
+from tests.support.postgres import PostgresServer, postgres, programs
+from tests.support.waiting import GUARD_S, guard, until
 
+END = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
 pytestmark = pytest.mark.whole  # a server of its own
 
 
@@ -34,6 +35,7 @@ class Instance:
     def __init__(self, journal: Journal, recorder: Recorder, number: int) -> None:
         self.journal = journal
         self.recorder = recorder
+        self.end_users = recorder._end_users
         self.closed = 0
         self._number = number
 
@@ -53,7 +55,12 @@ class Instance:
                     input_estimate=40,
                 )
             )
-            record = make_record(n, started_at_ms=START_MS + self.closed * 500, key_id=f"k{n % 5}")
+            record = make_record(
+                n,
+                started_at_ms=START_MS + self.closed * 500,
+                key_id=f"k{n % 5}",
+                end_user=self.end_users.hash(f"user {n}"),
+            )
             self.journal.close(record)
             self.recorder.wake(record)
             self.closed += 1
@@ -68,13 +75,14 @@ async def running(url: str, directory: Path, number: int) -> AsyncIterator[Insta
         journal,
         ledger,
         Metrics(MetricsSettings(), "1"),
-        EndUsers("off", b"", {}),
+        EndUsers("hash", b"k", await ledger.salts()),
         price_book_of(Settings()),
         now_ms=lambda: START_MS + 60_000,
     )
     await recorder.recover()
     tasks = [asyncio.create_task(journal.run()), asyncio.create_task(recorder.run())]
     try:
+        recorder.price_terms("v1", b"terms")
         yield Instance(journal, recorder, number)
         assert await recorder.drain(GUARD_S)
     finally:
@@ -138,6 +146,46 @@ async def test_a_server_killed_paused_and_stopped_loses_nothing(tmp_path: Path) 
         await asyncio.to_thread(server.start)
 
     assert await outage(tmp_path, faults) > 200
+
+
+async def test_a_database_that_is_set_back_under_a_running_process_gets_all_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As by a failover to a replica that lagged. The journal has what it lacks."""
+    url = postgres().database()
+    name = url.rpartition("/")[2]
+
+    async def alone() -> None:
+        """Nobody is connected; those who were come back."""
+        postgres().sql(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+        await until(lambda: not postgres().sql(f"{END} WHERE datname = '{name}'"))
+
+    async with guard(), running(url, tmp_path, 0) as one:
+        for _ in range(10):
+            one.end_some()
+        assert await one.recorder.drain(GUARD_S)
+        await alone()
+        postgres().sql(f"CREATE DATABASE {name}_before TEMPLATE {name}")
+        postgres().sql(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+        one.recorder.price_terms("v2", b"terms")
+        for _ in range(300):
+            one.end_some()
+        assert await one.recorder.drain(GUARD_S)
+        await alone()
+        postgres().sql(f"DROP DATABASE {name}")
+        postgres().sql(f"CREATE DATABASE {name} TEMPLATE {name}_before")
+        for _ in range(5):
+            one.end_some()
+        assert await one.recorder.drain(GUARD_S)
+        assert one.recorder.backlog == 0
+        assert "600 records of the journal 'w0' are booked again" in caplog.text
+        with books(url) as book:
+            assert whole_chains(book) == one.closed == 630
+            book.agree()
+            assert book.rows("SELECT count(*) FROM end_users") == [(630,)]
+            assert book.rows("SELECT version FROM price_versions") == [("v1",), ("v2",)]
+            # Refusals are in no journal: those of before, and those that were on their way.
+            assert book.rows("SELECT sum(count) FROM refusals") == [(10 + 5,)]
 
 
 @pytest.mark.campaign
