@@ -19,12 +19,21 @@ RELOAD_PATH = "/admin/v1/reload"
 CHANGES_MAX = 1000  # settings that one answer names
 
 
+class AlsoReloaded(msgspec.Struct, frozen=True):
+    """What another process of the same parent did. `refused`: why not; null: it was reloaded."""
+
+    name: str
+    refused: str | None = None
+    ended: int = 0
+
+
 class Reloaded(msgspec.Struct, frozen=True):
     """What a reload did.
 
     changed · each setting that differs from the config before, at most 1000 of them; `more` others
     needs_restart · settings of the file that hold only after a restart
-    ended · how many running requests were ended with their keys
+    ended · how many running requests were ended with their keys, at all of these processes
+    others · the other processes of the same parent, which were reloaded after this one
     """
 
     changed: Sequence[Difference]
@@ -32,6 +41,7 @@ class Reloaded(msgspec.Struct, frozen=True):
     needs_restart: Sequence[str]
     warnings: Sequence[str]
     ended: int
+    others: Sequence[AlsoReloaded] = ()
 
 
 class ReloadOrder(msgspec.Struct, frozen=True):

@@ -34,9 +34,10 @@ def reload(config_path: Path | None, as_json: bool, cut: bool, reason: str | Non
     process = admin_client.needed(config_path)
     target = reloading.RELOAD_PATH + ("?cut=true" if cut else "")
     done = admin_client.ask(process, "POST", target, {"reason": reason}, type=reloading.Reloaded)
+    refused = [one for one in done.others if one.refused is not None]
     if as_json:
         common.print_json(done)
-        return
+        raise SystemExit(1 if refused else 0)
     for one in done.changed:
         click.echo(f"{one.path}: {_text(one.before)} -> {_text(one.after)}")
     if done.more:
@@ -47,8 +48,14 @@ def reload(config_path: Path | None, as_json: bool, cut: bool, reason: str | Non
         click.echo(f"These need a restart to take effect: {', '.join(done.needs_restart)}.")
     if not done.changed:
         click.echo("Nothing changed.")
+    for other in done.others:
+        click.echo(f"{other.name}: {'reloaded' if other.refused is None else 'NOT reloaded'}.")
     if cut:
         click.echo(f"Requests that were ended: {done.ended}.")
+    if refused:
+        raise common.Failed(
+            "; ".join(f"{one.name} keeps its config: {one.refused}" for one in refused)
+        )
 
 
 def _text(value: object) -> str:

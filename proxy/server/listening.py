@@ -25,6 +25,7 @@ from proxy.listeners.addresses import shown, sockets_at
 from proxy.listeners.descriptors import connections_max, limit
 from proxy.metrics.server import MetricsListener
 from proxy.server.crew import Member
+from proxy.server.crew_reload import CrewReload, open_for_reloads
 from proxy.server.readiness import Readiness
 from proxy.server.startup import StartError, admin_pages_of, observe
 
@@ -75,8 +76,12 @@ async def open_side(
     planned = [one for one in places(settings) if member is None or one.setting != "listen"]
     async with _opening(planned[0], planned):
         metrics_address = await metrics.start(*host_port(settings.metrics.listen))
-    if member is not None and member.number > 0:
-        return metrics, metrics_address, ""
+    if member is not None:
+        if member.number > 0:
+            alone = await open_for_reloads(reload, settings.data_dir, member, health)
+            close.push_async_callback(alone.aclose)
+            return metrics, metrics_address, ""
+        reload = CrewReload(reload, settings.data_dir, member)
     routes = admin_routes(services, lambda: gateway.snapshot, readiness.reason, change, reload)
     make = admin_pages_of(settings)
     plane = AdminPlane(
