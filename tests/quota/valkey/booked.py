@@ -84,13 +84,14 @@ class Instance:
         books.booked.setdefault(name, 0)
         self.quota: SharedQuota
         self.count = 0
+        self.recovered = True  # what an earlier life left open has its records
         self.tasks: list[asyncio.Task[None]] = []
 
     async def connect(self, server: int | str, **options: Any) -> None:
         """Begin; `silent` has it hand in nothing that has ended."""
         silent = options.pop("silent", False)
         given: dict[str, Any] = {"timeout_s": 30.0, **options}
-        shared = SharedOptions(instance=self.name, position=lambda: len(self.journal), **given)
+        shared = SharedOptions(instance=self.name, position=self.position, **given)
         url = server if isinstance(server, str) else f"valkey://127.0.0.1:{server}"
         quota: Quota = await connect(url, ZoneInfo("UTC"), options=shared)
         assert isinstance(quota, SharedQuota)
@@ -100,6 +101,9 @@ class Instance:
         self.tasks.append(asyncio.create_task(self.keep()))
         if not silent:
             self.tasks.append(asyncio.create_task(self.hand_in()))
+
+    def position(self) -> int | None:
+        return len(self.journal) if self.recovered else None
 
     async def keep(self) -> None:
         while True:

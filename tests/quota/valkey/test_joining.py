@@ -334,3 +334,52 @@ async def test_a_server_that_is_set_back_in_place_is_found_by_the_next_call(
             for each in ones:
                 assert isinstance(await each.ask(930, (DAY,)), Refused)
                 assert await each.figures() == (940, 0)
+
+
+async def test_counts_that_are_distrusted_do_not_come_back_with_an_earlier_state(
+    tmp_path: Path,
+) -> None:
+    """The server is set back to before it was told so."""
+    with valkey_server(tmp_path) as server:
+        async with instances(server.port) as [one]:
+            one.end(await one.held(30), 20)
+            await one.quota.flush()
+            server.ask("SAVE")
+            one.tasks[0].cancel()  # nobody builds
+            one.quota.distrust("of a test")
+            await until(one.quota._epochs.lost.is_set)
+            assert b"OK" in server.ask("DEBUG", "RELOAD", "NOSAVE")
+            one.quota._epochs.stale()
+            await asyncio.sleep(0.05)
+            assert one.quota._calls.epoch is None
+            one.tasks.append(asyncio.create_task(one.keep()))
+            await seen_by(one, built=2)
+            assert await one.figures() == (20, 0)
+
+
+async def test_a_process_joins_once_its_journal_tells_what_an_earlier_life_left_open(
+    valkey: ValkeyServer,
+) -> None:
+    """Until then nobody can tell what it used before."""
+    valkey.ask("FLUSHALL")
+    books = Books()
+    books.at_once = False
+    async with instances(valkey.port, books=books) as [one]:
+        killed = Instance("killed", books)
+        await killed.connect(valkey.port)
+        await killed.quota.whole()
+        left_open = await killed.held(60)
+        await killed.die()
+        await lose(valkey, one)
+        again = Instance("killed", books)
+        again.recovered = False
+        await again.connect(valkey.port)
+        await until(lambda: one.quota.standing.waiting == ("killed",))
+        with pytest.raises(QuotaUnavailable):
+            await again.ask(1)
+        again.journal.append(
+            Ended(left_open.exchange_id, Past(ALL, NOW_MS, Used(output_tokens=60)))
+        )
+        again.recovered = True
+        await until(lambda: usable(one) and usable(again))
+        assert await one.figures() == (60, 0)
