@@ -7,6 +7,7 @@ long exchange does not keep every segment since its beginning.
 
 from __future__ import annotations
 
+from proxy.core.ids import made_at_ms
 from proxy.journal.segments import Segment
 
 
@@ -33,6 +34,17 @@ class OpenExchanges:
 
     def __len__(self) -> int:
         return len(self._by_id)
+
+    def oldest_ms(self) -> int | None:
+        """About when the one began that has been open longest; None: none is open.
+
+        0 for an id that does not say.
+        """
+        first = next(iter(self._by_id), None)
+        try:
+            return None if first is None else made_at_ms(first)
+        except ValueError:
+            return 0
 
     def in_segment(self, segment: Segment) -> list[OpenExchange]:
         return [opening for opening in self._by_id.values() if opening.segment is segment]

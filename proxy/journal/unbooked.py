@@ -27,6 +27,7 @@ class Unbooked:
         # as (seq, record), and the bytes of the payload
         self._closes: deque[tuple[tuple[int, UsageRecord], int]] = deque()
         self._bytes = 0
+        self._booked = 0  # the ledger has all up to here
 
     def add(self, seq: int, record: UsageRecord, payload_bytes: int) -> None:
         """A close that the journal writes as `seq`, later than all before."""
@@ -51,8 +52,18 @@ class Unbooked:
         self.booked(seq)
         return [close for close, _ in islice(self._closes, limit) if close[0] <= upto_seq]
 
+    def oldest_started_ms(self) -> int | None:
+        """When the oldest began that the ledger does not have; None: it has all.
+
+        0 where some of them are in the files alone.
+        """
+        if self._booked < self.complete_after:
+            return 0
+        return min((record.started_at_ms for (_, record), _ in self._closes), default=None)
+
     def booked(self, seq: int) -> None:
         """The ledger has all closes up to `seq`."""
+        self._booked = max(self._booked, seq)
         while self._closes and self._closes[0][0][0] <= seq:
             self._drop_first()
 

@@ -86,6 +86,7 @@ class Journal:
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="journal")
         self._retention = Retention()
         self._openings = OpenExchanges()
+        self.oldest_open_ms = self._openings.oldest_ms
         take_over(found, self._retention, self._openings, disk)
         self._appender = Appender(
             directory,
@@ -292,10 +293,10 @@ class Journal:
         self._maintenance.booked(seq)
 
     def continue_after(self, seq: int) -> None:
-        """Numbers the next entry behind `seq`, the last one of this writer in the ledger.
+        """Numbers the next entry behind `seq`, the ledger's last one of this writer.
 
-        The files that held those entries may be gone.
-        """
+        The files of those entries may be gone."""
+        self.unbooked.booked(seq)
         self._appender.skip_to(seq)
 
     def take_recovered(self) -> Recovered:

@@ -34,7 +34,7 @@ class Instance(msgspec.Struct, frozen=True):
     """A process that shares the ledger.
 
     `silent_s`: since it was last heard, by the database. `home` names its data directory, and what
-    it holds in a shared quota.
+    it holds in a shared quota. `clear_ms`: all that began in it before is booked; None: not known.
     """
 
     name: str
@@ -43,6 +43,7 @@ class Instance(msgspec.Struct, frozen=True):
     seen_at_ms: int
     silent_s: float
     home: str = ""
+    clear_ms: int | None = None
 
 
 class HeardOf(msgspec.Struct, frozen=True):
@@ -92,10 +93,11 @@ class Sharing(Protocol):
         """
         ...
 
-    async def look(self) -> HeardOf:
+    async def look(self, clear_ms: int | None = None) -> HeardOf:
         """What is there to know, as soon as something may be new, or after LOOK_S.
 
-        Others see by it that this process lives. Raises NameTaken where another has the name.
+        Others see by it that this process lives, and that it has booked all that began in it before
+        `clear_ms`. Raises NameTaken where another has the name.
         """
         ...
 

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from time import monotonic
 from typing import Final
 
+from proxy.accounting.clearing import clear_ms
 from proxy.dataplane.gateway import Gateway
 from proxy.dataplane.services import Services
 from proxy.ledger import LedgerError, LedgerUnavailable
@@ -60,7 +61,8 @@ class Following:
         while True:
             try:
                 await self._make_up()
-                if await self._sharing.look() != self._tenancy.known:
+                clear = clear_ms(self._services.journal, self._services.now_ms())
+                if await self._sharing.look(clear) != self._tenancy.known:
                     await self._tenancy.hear()
             except NameTaken:
                 raise

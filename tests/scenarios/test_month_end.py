@@ -101,6 +101,8 @@ def looks(printed: str) -> str:
         (r"(?<=The ledger )\S+", "ledger.db"),
         (rf"(?<=by ){re.escape(getpass.getuser())}\b", "ann"),
         (r"\d\d:\d\d:\d\d UTC", "00:05:00 UTC"),
+        # A seal is of a batch, and how many requests come in one is another each time.
+        (r"(?<=\nrecords {7}11) {6}\d", "      6"),
         (r"tollkeeper/\S+|(?<=\n)[\w+/]{43}=|\u2014 \S+ \S+", "…"),
     ):
         printed = re.sub(pattern, shown, printed)

@@ -228,9 +228,21 @@ def behind(
                 f"the instance {instance.name} says nothing, and nobody knows what its journal "
                 "holds"
             )
-        elif instance.state is InstanceState.LIVE and now_ms < before_ms + longest_ms + _RUNS_MS:
-            found.append(f"the instance {instance.name} may still run requests of the month")
+        elif instance.state is InstanceState.LIVE and not _is_clear(
+            instance, before_ms, now_ms - longest_ms
+        ):
+            found.append(f"the instance {instance.name} has not booked all that began then")
     return found
+
+
+def _is_clear(instance: Instance, before_ms: int, ended_ms: int) -> bool:
+    """Whether all that began in it before is booked.
+
+    One of an earlier version does not say: then what began so long ago has ended.
+    """
+    if instance.clear_ms is None:
+        return before_ms + _RUNS_MS <= ended_ms
+    return instance.clear_ms >= before_ms
 
 
 def _check_turn(

@@ -46,17 +46,17 @@ _FOUND: Final = f"SELECT boot, home, state, {_SILENT} FROM instances WHERE name 
 _ARRIVE: Final = """
 INSERT INTO instances (name, boot, home, state) VALUES (%(name)s, %(boot)s, %(home)s, 'live')
 ON CONFLICT (name) DO UPDATE SET boot = excluded.boot, home = excluded.home, state = 'live',
-    started_at = clock_timestamp(), seen_at = clock_timestamp()"""
+    started_at = clock_timestamp(), seen_at = clock_timestamp(), clear_ms = NULL"""
 _BEAT: Final = """
-UPDATE instances SET seen_at = clock_timestamp(), state = %s WHERE name = %s AND boot = %s
-RETURNING 1"""
+UPDATE instances SET seen_at = clock_timestamp(), state = %s, clear_ms = %s
+WHERE name = %s AND boot = %s RETURNING 1"""
 _VERSIONS: Final = """
 SELECT (SELECT coalesce(max(version), 0) FROM tenants), (SELECT coalesce(max(seq), 0) FROM grants)
 """
 _NEWER: Final = "SELECT doc FROM tenants WHERE version > %s ORDER BY version, kind, name"
 _ALL: Final = f"""
 SELECT name, state, (extract(epoch FROM started_at) * 1000)::bigint,
-    (extract(epoch FROM seen_at) * 1000)::bigint, {_SILENT}, home
+    (extract(epoch FROM seen_at) * 1000)::bigint, {_SILENT}, home, clear_ms
 FROM instances WHERE state <> 'forgotten' ORDER BY name"""
 _WRITERS: Final = """
 SELECT coalesce(i.name, p.writer), coalesce(p.seq, 0), coalesce(i.state = 'live', false)
@@ -93,10 +93,10 @@ class PostgresSharing:
             await asyncio.sleep(LOOK_S)
         self._me = name
 
-    async def look(self) -> HeardOf:
+    async def look(self, clear_ms: int | None = None) -> HeardOf:
         """See `Sharing.look`. While a process runs, everything may mend but a lost name."""
         try:
-            return await self._worker.done(self._look)
+            return await self._worker.done(lambda: self._look(clear_ms))
         except NameTaken:
             raise
         except LedgerError as error:
@@ -154,14 +154,14 @@ class PostgresSharing:
             connection.execute(_ARRIVE, {"name": name, "boot": self._boot, "home": home})
         return None
 
-    def _look(self) -> HeardOf:
+    def _look(self, clear_ms: int | None) -> HeardOf:
         # What was written while there was no connection is told by none.
         lost = self._connection is None or self._connection.closed
         with self._use() as connection:
             for _ in connection.notifies(timeout=0.0 if lost else LOOK_S, stop_after=1):
                 pass
             if time.monotonic() - self._beat_s >= BEAT_S and self._me:
-                self._beat(connection, InstanceState.LIVE)
+                self._beat(connection, InstanceState.LIVE, clear_ms)
             [version, credits] = _one(connection.execute(_VERSIONS).fetchone())
             return HeardOf(version, credits)
 
@@ -169,8 +169,11 @@ class PostgresSharing:
         with self._use() as connection:
             self._beat(connection, state)
 
-    def _beat(self, connection: Connection, state: InstanceState) -> None:
-        mine = connection.execute(_BEAT, (state.value, self._me, self._boot)).fetchone()
+    def _beat(
+        self, connection: Connection, state: InstanceState, clear_ms: int | None = None
+    ) -> None:
+        beat = (state.value, clear_ms, self._me, self._boot)
+        mine = connection.execute(_BEAT, beat).fetchone()
         if mine is None:
             raise NameTaken(
                 f"another process has taken the name {self._me!r}: give each its own by `instance`"
@@ -250,10 +253,10 @@ def connect_sharing(url: str) -> PostgresSharing:
 
 
 def _instance(row: tuple[Any, ...]) -> Instance:
-    name, state, started_at_ms, seen_at_ms, silent_s, home = row
+    name, state, started_at_ms, seen_at_ms, silent_s, home, clear_ms = row
     lapsed = state == InstanceState.LIVE and silent_s >= LAPSE_S
     shown = InstanceState.LAPSED if lapsed else InstanceState(state)
-    return Instance(name, shown, started_at_ms, seen_at_ms, round(silent_s, 1), home)
+    return Instance(name, shown, started_at_ms, seen_at_ms, round(silent_s, 1), home, clear_ms)
 
 
 def _one(row: tuple[Any, ...] | None) -> tuple[Any, ...]:

@@ -363,7 +363,8 @@ CREATE TABLE instances (
     home {_TEXT} NOT NULL,
     state {_TEXT} NOT NULL CHECK (state IN ('live', 'left', 'forgotten')),
     started_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-    seen_at timestamptz NOT NULL DEFAULT clock_timestamp()
+    seen_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    clear_ms bigint
 );
 """
 

@@ -270,18 +270,25 @@ def test_what_may_be_missing_in_the_ledger_is_named() -> None:
             oldest_started_at_ms=oldest_ms,
         )  # fmt: skip
 
-    def instance(name: str, state: InstanceState) -> Instance:
-        return Instance(name, state, 0, 0, 0.0)
+    def instance(name: str, state: InstanceState, clear_ms: int | None = None) -> Instance:
+        return Instance(name, state, 0, 0, 0.0, clear_ms=clear_ms)
 
     journals = [journal("a", 99), journal("b", 100), journal("c", None)]
     assert behind(journals, [], 100, 200, 10) == [
         "the journal of a has 2 records and 1 running request"
     ]
-    others = [instance("a", InstanceState.LAPSED), instance("x", InstanceState.LAPSED),
-              instance("y", InstanceState.LEFT), instance("z", InstanceState.LIVE)]  # fmt: skip
+    others = [
+        instance("a", InstanceState.LAPSED),
+        instance("v", InstanceState.LIVE, 99),
+        instance("w", InstanceState.LIVE, 100),
+        instance("x", InstanceState.LAPSED),
+        instance("y", InstanceState.LEFT),
+        instance("z", InstanceState.LIVE),
+    ]
     found = behind([*journals[1:], journal("a", None)], others, 100, 200, 10)
-    assert [text.split()[2] for text in found] == ["x", "z"]
-    assert len(behind([], others[3:], 100, 100 + 10 + 600_000, 10)) == 0
+    assert [text.split()[2] for text in found] == ["v", "x", "z"]
+    # One that does not say how far it is: when no request of then can run any more.
+    assert behind([], others[-1:], 100, 100 + 10 + 600_000, 10) == []
 
 
 STEPS = st.lists(

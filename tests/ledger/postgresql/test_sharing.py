@@ -109,6 +109,18 @@ async def test_states_follow_a_process_through_its_life() -> None:
             assert states(await second.instances()) == {"a": "live", "b": "left"}
 
 
+async def test_others_see_how_far_a_process_has_booked() -> None:
+    with books() as book:
+        book.rows("SELECT 1")
+        async with sharing(book) as first, sharing(book) as second:
+            await first.arrive("a", "here")
+            assert [one.clear_ms for one in await second.instances()] == [None]
+            await first.look(7_000)
+            assert [one.clear_ms for one in await second.instances()] == [7_000]
+            await first.arrive("a", "here")
+            assert [one.clear_ms for one in await second.instances()] == [None]
+
+
 async def test_a_name_is_one_living_process_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     with books() as book:
         book.rows("SELECT 1")
