@@ -39,6 +39,7 @@ else:
 HOST = "127.0.0.1"
 DATA_PORT = 8790
 METRICS_PORT = 9464
+ADMIN_PORT = 8791
 PACE_S = 0.03  # between events: slow enough to see them arrive
 UPSTREAM_KEY = "sk-scripted-upstream"
 MADE_BY = "# Made by `tollkeeper demo`, which writes it anew at each start."
@@ -50,6 +51,9 @@ class Demo(msgspec.Struct, frozen=True, kw_only=True):
     base_url: str
     metrics_url: str
     secret: str
+    team_page: str
+    admin_page: str
+    admin_token: str
     config_path: Path
     kept: bool
 
@@ -96,11 +100,24 @@ def demo(directory: Path | None, port: int, metrics_port: int, pace: float) -> N
     click.echo("Stopped." if directory is not None else "Stopped; the demo's data is removed.")
 
 
-def config_text(base_url: str, data_port: int, metrics_port: int, secret: str) -> str:
-    """The demo's config.yaml: one upstream, one route, one team, and the digest of one key."""
+class Ports(msgspec.Struct, frozen=True):
+    """Where the demo listens; 0: any free port."""
+
+    data: int
+    metrics: int
+    admin: int
+
+
+def config_text(base_url: str, ports: Ports, secret: str, token: str) -> str:
+    """The demo's config.yaml: one upstream, one route, one team, the digest of one key, the pages.
+
+    `token` is the administrator's.
+    """
     return f"""{MADE_BY}
-listen: {HOST}:{data_port}
-metrics: {{listen: "{HOST}:{metrics_port}"}}
+listen: {HOST}:{ports.data}
+metrics: {{listen: "{HOST}:{ports.metrics}"}}
+admin: {{listen: "{HOST}:{ports.admin}", tokens: {{ops: {{token: "{token}", role: admin}}}}}}
+pages: {{team: true, admin: true}}
 data_dir: ./var
 drain: {{delay: 0s, timeout: 5s}}
 
@@ -174,7 +191,12 @@ curl {demo.base_url}/messages \\
   -d '{{"model": "demo-chat", "max_tokens": 100,
        "messages": [{{"role": "user", "content": "Tell me a short story."}}]}}'
 
-What it came to:
+What it came to, in a browser:
+
+{demo.team_page} for the team, with the key above
+{demo.admin_page} for administrators, with the token {demo.admin_token}
+
+And here:
 
 {command} usage -c {config_file}
 {command} ledger status -c {config_file}
@@ -201,11 +223,12 @@ def free_port(wanted: int) -> int:
 async def _run(home: Path, port: int, metrics_port: int, pace_s: float, *, kept: bool) -> None:
     """Run both servers; the upstream starts first and stops last."""
     descriptors.raise_limit()
-    secret = make_key(secrets.token_bytes(KEY_BYTES_MIN))
+    secret, token = make_key(secrets.token_bytes(KEY_BYTES_MIN)), secrets.token_hex(32)
+    ports = Ports(free_port(port), free_port(metrics_port), free_port(ADMIN_PORT if port else 0))
     path = home / "config.yaml"
     async with scripted_upstream.serving(scripted_upstream.Script(pace_s=pace_s)) as upstream:
         path.write_text(
-            config_text(upstream.base_url, free_port(port), free_port(metrics_port), secret),
+            config_text(upstream.base_url, ports, secret, token),
             encoding="utf-8",
         )
         loaded = loader.load(path, os.environ)
@@ -216,6 +239,9 @@ async def _run(home: Path, port: int, metrics_port: int, pace_s: float, *, kept:
                 base_url=f"http://{addresses.data}/v1",
                 metrics_url=f"http://{addresses.metrics}/metrics",
                 secret=secret,
+                team_page=f"http://{addresses.data}/ui",
+                admin_page=f"http://{addresses.admin}/ui",
+                admin_token=token,
                 config_path=path,
                 kept=kept,
             )

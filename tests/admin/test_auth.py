@@ -133,3 +133,12 @@ def test_the_tokens_are_those_in_effect_now() -> None:
     assert asked(guard, "GET", HERE, ADMIN) == ("ops", "admin")
     del tokens["ops"]
     assert asked(guard, "GET", HERE, ADMIN) == "invalid_admin_token"
+
+
+def test_public_names_of_the_config_are_answered_in_any_case() -> None:
+    settings = AdminSettings(tokens=TOKENS, hosts=("Gateway.example.com",))
+    guard = Guard(lambda: settings, "127.0.0.1")
+    for host in ("gateway.example.com", "GATEWAY.example.com:443", "localhost", "[::1]:8791"):
+        assert asked(guard, "GET", ADMIN, {"Host": host}) == ("ops", "admin")
+    for host in ("example.com", "x.gateway.example.com", "gateway.example.com.attacker.example"):
+        assert asked(guard, "GET", ADMIN, {"Host": host}) == "host_refused"

@@ -14,19 +14,22 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from proxy.cli.demo import HOST, config_text, free_port
+from proxy.cli.demo import HOST, Ports, config_text, free_port
 from proxy.config import loader
 from tests.cli.process import running
 from tests.support.waiting import GUARD_S, until_blocking
 
 pytestmark = pytest.mark.whole
 
+ADMIN_TOKEN = "7c1f0be94da2583766c0"
 ANY_PORTS = ("--port", "0", "--metrics-port", "0")  # tests may run side by side
 
 
 def test_the_demos_config_is_valid_without_a_warning_and_holds_no_secret(tmp_path):
     path = tmp_path / "config.yaml"
-    path.write_text(config_text("http://127.0.0.1:9/v1", 8790, 9464, "sk-tk-canary"))
+    path.write_text(
+        config_text("http://127.0.0.1:9/v1", Ports(8790, 9464, 8791), "sk-tk-canary", ADMIN_TOKEN)
+    )
     loaded = loader.load(path, {})
     assert loaded.warnings == ()
     assert "canary" not in path.read_text()
@@ -124,6 +127,14 @@ def test_the_printed_lines_work_and_ctrl_c_leaves_nothing(tmp_path, shell):
             ("demo-team", "demo", "demo-chat"): 1,
             ("demo-team", "demo", "qwen3-max-2026-01-23"): 1,
         }
+        for page, asks in re.findall(
+            r"^(http://\S+/ui) for [^,]+, with the (key|token)", printed, re.M
+        ):
+            with urllib.request.urlopen(page, timeout=GUARD_S) as response:
+                assert (
+                    f"Your {'API' if asks == 'key' else 'admin'} {asks}" in response.read().decode()
+                )
+        assert printed.count("/ui for ") == 2
         assert len(list(tmp_path.glob("tollkeeper-demo-*"))) == 1
         process.send_signal(signal.SIGINT)
         assert process.stdout.read().endswith("Stopped; the demo's data is removed.\n")

@@ -20,6 +20,8 @@ from tests.admin.pages.office import (
 )
 from tests.admin.test_tenants import desk
 from tests.dataplane.endpoints.test_team_usage import ADMIN, BLOCKS, KEYS, VIEWER
+from tests.support.postgres import postgres
+from tests.support.waiting import until
 
 # Each form that there is: where it goes, and what it says.
 FORMS: tuple[tuple[str, dict[str, str]], ...] = (
@@ -282,3 +284,29 @@ async def test_where_they_are_off_nothing_is_there(tmp_path: Path) -> None:
 def test_every_template_is_one_of_a_page(name: str) -> None:
     files = Path("proxy/admin/pages/files"), Path("proxy/dataplane/pages/files")
     assert any((directory / f"{name}.html").exists() for directory in files)
+
+
+@pytest.mark.whole  # a server of its own
+async def test_every_page_opens_over_a_shared_ledger_and_tells_who_shares_it(
+    tmp_path: Path,
+) -> None:
+    blocks = {**BLOCKS, "pages": {"admin": True}, "instance": "one"}
+    blocks["ledger"] = {"url": postgres().database()}
+    async with desk(tmp_path, **blocks) as admin:
+        for name, secret in KEYS.items():
+            assert await admin.call(secret) == (200, ""), name
+        reader = admin.proxy.server.services.reader
+        await until(lambda: reader.head() == len(KEYS))
+        async with signed_in(admin) as one:
+            for path in PAGES:
+                status, text, _ = await one.get(path)
+                assert status == 200, (path, text)
+            _, text, _ = await one.get("/ui/ledger")
+            assert "Processes that share it" in text and "<bdi>one</bdi></th><td>live" in text
+            _, text, _ = await one.get("/ui/records?team=research")
+            assert text.count('<a href="/ui/records/') == 3 and "0.039 USD" in text
+            await one.get("/ui")
+            form = {"token": one.form, "reason": "leaked"}
+            assert (await one.post("/ui/keys/bob/suspend", form))[0] == 303
+            assert "key.suspend" in (await one.get("/ui/audit"))[1]
+            assert await admin.call(KEYS["bob"]) == (401, "key_suspended")

@@ -5,11 +5,15 @@ from __future__ import annotations
 import html
 import re
 from pathlib import Path
+from urllib.parse import urlencode
 
 import aiohttp
 
+from proxy.core.managed import Audit, TenantChange
+from proxy.ledger import Batch, Refusal
 from tests.admin.pages.office import office, signed_in
 from tests.dataplane.endpoints.test_team_usage import BLOCKS, KEYS
+from tests.ledger.samples import START_MS, make_record, numbered
 
 SCRIPT = "<script>alert(1)</script>"
 
@@ -98,3 +102,57 @@ async def test_records_are_found_by_a_form(tmp_path: Path) -> None:
         # As a panel of Grafana writes its range.
         _, text, _ = await one.get(f"/ui/records?from={now - 3_600_000}&to={now}&key=alice")
         assert len(links(text, r"/ui/records/[0-9a-f-]{36}")) == 1
+
+
+async def test_no_name_in_the_book_becomes_markup_or_hides_whoever_booked_it(
+    tmp_path: Path,
+) -> None:
+    """Rows of another version, or of a database that somebody wrote to, are no better known."""
+    evil = "<img src=x onerror=alert(1)>\"'\x1b[31m\u202e{{7*7}}"
+    record = make_record(
+        1,
+        key_id=evil,
+        team=evil,
+        model_requested=evil,
+        model_served=evil,
+        upstream=evil,
+        end_user=evil,
+        labels={evil: evil},
+        tags={evil: evil},
+        endpoint=evil,
+        finish_reason=evil,
+        upstream_request_id=evil,
+        service_tier=evil,
+        currency="USD",
+        cost_nano=1,
+        charge_nano=2,
+    )
+    deed = Audit(
+        at_ms=1, actor=evil, origin=evil, action=evil, kind=evil, name=evil, after="{}", reason=evil
+    )
+    refusal = Refusal(START_MS // 900_000 * 900_000, evil, evil, 3, evil, evil)
+    async with office(tmp_path) as admin, signed_in(admin) as one:
+        ledger = admin.proxy.server.services.ledger
+        await ledger.book(Batch("other", numbered(record), refusals=[refusal]))
+        await ledger.change(TenantChange((), (deed,)))
+        month = "2026-11"
+        pages = [f"/ui/use?month={month}&by={by}" for by in ("team", "key", "model", "upstream")]
+        pages += [f"/ui/records?month={month}", f"/ui/records/{record.id}", "/ui/audit"]
+        pages += [f"/ui/refusals?month={month}", "/ui/prices", "/ui/ledger", "/ui"]
+        pages += [f"/ui/records?{urlencode({name: evil})}" for name in ("team", "key", "model")]
+        seen = 0
+        for path in pages:
+            status, text, _ = await one.get(path)
+            assert status == 200, (path, text)
+            assert not re.search("<img|\x1b|\u202e|>49<", text), path
+            for value in re.findall(r'="([^"]*)"', text):
+                assert "onerror=alert(1)>" not in value and "'" not in value, path
+            seen += "&lt;img src=x onerror=alert(1)&gt;" in text
+            # What a link names is found again.
+            if "/ui/use" in path:
+                address = [
+                    one for one in set(links(text, r"/ui/records[^\"]+")) if "onerror" in one
+                ]
+                _, listed, _ = await one.get(address[0])
+                assert str(record.id) in listed, address
+        assert seen >= 11
