@@ -41,6 +41,11 @@ def instances(directory: Path) -> dict[str, str]:
     return {one["name"]: one["state"] for one in found}
 
 
+def cleared(directory: Path) -> list[int]:
+    found = json.loads(tollkeeper(directory, "instance", "list", "-c", "config.yaml", "--json"))
+    return [one["clear_ms"] or 0 for one in found]
+
+
 async def test_two_processes_book_into_one_ledger_and_know_of_each_other(tmp_path: Path) -> None:
     url = postgres().database()
     blocks = {"ledger": {"url": url}, "prices": PRICES}
@@ -56,6 +61,9 @@ async def test_two_processes_book_into_one_ledger_and_know_of_each_other(tmp_pat
             assert instances(one) == {"one": "live", "two": "live"}
             assert (two / "var" / "journal" / "two").is_dir()
             await until(lambda: requests(reader) == 1)
+            # Each says how far it has booked what it began: a month is closed by that.
+            begun_ms = time.time_ns() // 1_000_000
+            await until(lambda: all(ms > begun_ms for ms in cleared(one)))
             assert second.pid != first.pid
     assert reader.usage(["key"], None, None, UTC)[0]["requests"] == 1
 
