@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -78,8 +79,11 @@ def _library() -> Any:
 
 
 def _write(path: Path, pem: bytes) -> None:
-    """Write the file with mode 0600, durable before it is used."""
-    draft = path.with_name(path.name + ".new")
+    """Write the file with mode 0600, durable before it is used.
+
+    One that another process or thread has made meanwhile stays: it may have signed with it.
+    """
+    draft = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}.new")
     try:
         draft.unlink(missing_ok=True)
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -88,7 +92,13 @@ def _write(path: Path, pem: bytes) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-        draft.rename(path)
+        try:
+            path.hardlink_to(draft)
+        except FileExistsError:
+            pass
+        except OSError:  # a file system without links
+            draft.rename(path)
+        draft.unlink(missing_ok=True)
         sync_directory(path.parent)
     except OSError as error:
         raise LedgerError(f"cannot write the key {path}: {error.strerror}") from error

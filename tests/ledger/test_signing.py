@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519, x25519
 
 from proxy.ledger import LedgerError
-from proxy.ledger.signing import can_sign, is_signed, month_signer
+from proxy.ledger.signing import FILE, can_sign, is_signed, month_signer
 
 
 def test_a_key_is_made_once_and_for_its_owner_alone(tmp_path: Path) -> None:
@@ -57,3 +59,19 @@ def test_without_the_library_it_is_named(tmp_path: Path, monkeypatch: pytest.Mon
     assert not can_sign()
     with pytest.raises(LedgerError, match=r"pip install 'tollkeeper\[sign\]'"):
         month_signer(tmp_path / "k.pem", make=True)
+
+
+def test_threads_that_need_the_first_key_at_once_have_one(tmp_path: Path) -> None:
+    """Else the last of them would replace a key that had signed already."""
+    path, start = tmp_path / FILE, threading.Barrier(8)
+
+    def made(_: int) -> bytes:
+        start.wait()
+        signer = month_signer(path, make=True)
+        assert signer is not None
+        return signer.public_key
+
+    with ThreadPoolExecutor(8) as pool:
+        keys = set(pool.map(made, range(8)))
+    assert len(keys) == 1 and [one.name for one in tmp_path.iterdir()] == [FILE]
+    assert path.stat().st_mode & 0o777 == 0o600

@@ -22,7 +22,7 @@ from proxy.core.usage import Outcome, Source, UsageRecord
 
 BY_HAND: Final = "by_hand"  # writer and origin
 NOBODY: Final = "-"  # no name of a key or an upstream begins so
-_AMOUNT: Final = re.compile(rf"(-?)([0-9]{{1,12}})(?:\.([0-9]{{1,{NANO_DIGITS}}}))?")
+_AMOUNT: Final = re.compile(rf"(-?)([0-9]{{1,10}})(?:\.([0-9]{{1,{NANO_DIGITS}}}))?")
 _MOVED: Final = tuple(name for name in MEASURES if name != "upstream_cost_nano")
 _PLACE: Final = {name: place for place, name in enumerate(COLUMNS)}
 _SUMMED: Final = tuple(_PLACE[name] for name in _MOVED)
@@ -69,7 +69,8 @@ def nano_of(text: str) -> int:
     match = _AMOUNT.fullmatch(text)
     if match is None:
         raise ValueError(
-            f"{text!r} is no amount: write -12.50, with at most {NANO_DIGITS} decimals"
+            f"{text[:40]!r} is no amount: write -12.50, with at most ten digits and {NANO_DIGITS} "
+            "decimals"
         )
     sign, whole, decimals = match.groups()
     nano: int = int(whole) * NANO + int((decimals or "").ljust(NANO_DIGITS, "0"))

@@ -45,7 +45,7 @@ def test_an_amount_is_exact(text: str, nano: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "+1", "1,5", "1e3", "1.0000000001", ".5", "5.", "١", " 1", "NaN", "9" * 13]
+    "text", ["", "+1", "1,5", "1e3", "1.0000000001", ".5", "5.", "١", " 1", "NaN", "9" * 11]
 )
 def test_what_is_no_amount_says_what_to_write(text: str) -> None:
     with pytest.raises(ValueError, match=r"write -12\.50"):
