@@ -40,11 +40,12 @@ class Reach(msgspec.Struct, frozen=True):
     """The time that roll-ups cover.
 
     They begin at `first_ms`; None: there are none. The wide ones are complete up to
-    `folded_until_ms`; 0: there are none.
+    `folded_until_ms`; 0: there are none. `keyless`: they are there without keys too.
     """
 
     first_ms: int | None
     folded_until_ms: int
+    keyless: bool = False
 
 
 def pieces(from_ms: int | None, to_ms: int | None, reach: Reach) -> list[Piece]:

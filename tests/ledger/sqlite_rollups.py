@@ -7,7 +7,8 @@ import sqlite3
 from proxy.ledger.late_prices import Columns, counted
 from proxy.ledger.spans import BUCKET_MS
 from proxy.ledger.sqlite.schema import MIGRATIONS
-from proxy.ledger.sqlite.sums import FIRST_SUMS, GROUPS, MORE_SUMS, SUMS, WIDE
+from proxy.ledger.sqlite.spans import KEYLESS_SINCE_VERSION
+from proxy.ledger.sqlite.sums import FAMILIES, FIRST_SUMS, GROUPS, MORE_SUMS, SUMS
 from tests.ledger.samples import rows
 
 
@@ -24,10 +25,12 @@ def agree(connection: sqlite3.Connection) -> None:
         f"sum({n}_high * 4294967296 + {n}_low)" if n.endswith("_nano") else f"sum({n})"
         for n, _ in SUMS
     )
-    for table, _ in WIDE:
-        wide = f"SELECT {names}, {halves} FROM {table} JOIN rollup_groups AS g ON g.id = group_id GROUP BY {names}"
-        narrow = f"SELECT {names}, {sums} FROM rollups WHERE bucket_ms < (SELECT folded_until_ms FROM fold) GROUP BY {names}"
-        assert set(rows(connection, wide)) == set(rows(connection, narrow)), table
+    for family in FAMILIES:
+        names = ", ".join(family.groups)
+        for table, _ in family.wide:
+            wide = f"SELECT {names}, {halves} FROM {table} JOIN {family.names} AS g ON g.id = group_id GROUP BY {names}"
+            narrow = f"SELECT {names}, {sums} FROM rollups WHERE bucket_ms < (SELECT folded_until_ms FROM fold) GROUP BY {names}"
+            assert set(rows(connection, wide)) == set(rows(connection, narrow)), table
 
 
 def as_of_version_3(connection: sqlite3.Connection) -> None:
@@ -39,7 +42,8 @@ def as_of_version_3(connection: sqlite3.Connection) -> None:
     connection.execute(
         f"INSERT INTO rollups SELECT started_at_ms - started_at_ms % {BUCKET_MS}, {names}, {sums} FROM records GROUP BY 1, {names}"
     )
-    for table in ("rollup_groups", "fold", *(table for table, _ in WIDE)):
+    for table in ("fold", *(table for family in FAMILIES for table in family.tables)):
         connection.execute(f"DROP TABLE {table}")
     # the others change no roll-up
-    connection.executescript(MIGRATIONS[2] + MIGRATIONS[3] + MIGRATIONS[7])
+    script = MIGRATIONS[2] + MIGRATIONS[3] + MIGRATIONS[7] + MIGRATIONS[KEYLESS_SINCE_VERSION - 1]
+    connection.executescript(script)

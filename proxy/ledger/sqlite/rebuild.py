@@ -12,12 +12,11 @@ from typing import Final
 from proxy.ledger import BATCH_MAX
 from proxy.ledger.spans import BUCKET_MS
 from proxy.ledger.sqlite.sums import (
+    FAMILIES,
     GROUPS,
     SUMS,
-    WIDE,
-    folded,
+    added_wide,
     moved_into_rollups,
-    named,
     summed_records,
 )
 
@@ -37,7 +36,7 @@ def rebuild(connection: sqlite3.Connection) -> int:
     execute = connection.execute
     execute("BEGIN IMMEDIATE")
     try:
-        for table in ("rollups", "rollup_groups", *(table for table, _ in WIDE)):
+        for table in ("rollups", *(table for family in FAMILIES for table in family.tables)):
             execute(f"DELETE FROM {table}")
         (records, first, last) = execute(
             "SELECT count(*), coalesce(min(seq), 1), coalesce(max(seq), 0) FROM records"
@@ -45,9 +44,8 @@ def rebuild(connection: sqlite3.Connection) -> int:
         for after in range(first - 1, last, STEP_SEQS):
             _sum(connection, after, min(after + STEP_SEQS, last))
         execute(_FOLDED, (_folded_until_ms(connection),))
-        execute(named(_QUARTERS))
-        for table, span in WIDE:
-            execute(folded(table, span, _QUARTERS))
+        for statement in added_wide(_QUARTERS):
+            execute(statement)
         execute("COMMIT")
     except BaseException:
         if connection.in_transaction:

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 from proxy.ledger.late_prices import Columns, counted
 from proxy.ledger.spans import BUCKET_MS
-from proxy.ledger.sqlite.sums import GROUPS, SUMS, WIDE, folded, named
+from proxy.ledger.sqlite.sums import GROUPS, SUMS, added_wide
 
 # By then most of what started in a quarter hour is booked. What comes later costs more.
 GRACE_MS = 5 * 60 * 1000
@@ -33,8 +33,8 @@ _PASSED = (
     f"SELECT bucket_ms AS at, {', '.join(GROUPS)}, {', '.join(name for name, _ in SUMS)} FROM "
     "rollups WHERE bucket_ms >= ? AND bucket_ms < ?"
 )
-_ADD_LATE = (named(_LATE), *(folded(table, span, _LATE) for table, span in WIDE))
-_ADD_PASSED = (named(_PASSED), *(folded(table, span, _PASSED) for table, span in WIDE))
+_ADD_LATE = added_wide(_LATE)
+_ADD_PASSED = added_wide(_PASSED)
 
 
 def fold(

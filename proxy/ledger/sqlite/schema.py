@@ -26,13 +26,17 @@ from proxy.ledger.sqlite.refusals import ANSWERABLE
 from proxy.ledger.sqlite.sums import (
     FIRST_SUMS,
     GROUPS,
+    KEYLESS,
     MORE_SUMS,
+    SUMS,
     WIDE,
     folded,
     folded_on,
     moved_into_rollups,
     named,
     on_known_group,
+    same_group,
+    summed,
     wide,
 )
 from proxy.ledger.sqlite.tenants import TENANTS
@@ -284,6 +288,28 @@ _MORE_IN_ROLLUPS = ";\n".join(
     )
 )
 
+# Wide spans without keys, summed from those with keys.
+_KEYLESS = ";\n".join(
+    (
+        "CREATE TABLE rollup_teams (id INTEGER PRIMARY KEY, team TEXT, model_requested TEXT, "
+        "upstream TEXT NOT NULL, currency TEXT) STRICT",
+        "CREATE UNIQUE INDEX rollup_teams_names ON rollup_teams "
+        "(ifnull(team, 0), ifnull(model_requested, 0), upstream, ifnull(currency, 0))",
+        named("SELECT * FROM rollup_groups", KEYLESS),
+        *(
+            f"CREATE TABLE {table} (group_id INTEGER NOT NULL, bucket_ms INTEGER NOT NULL, "
+            f"{', '.join(f'{name} INTEGER' for name in wide(SUMS))}, "
+            "PRIMARY KEY (group_id, bucket_ms)) STRICT, WITHOUT ROWID;\n"
+            f"INSERT INTO {table} SELECT t.id, bucket_ms, "
+            f"{', '.join(map(summed, wide(SUMS)))} FROM rollup_groups AS g "
+            f"CROSS JOIN {keyed} ON group_id = g.id JOIN rollup_teams AS t "
+            f"ON {same_group('t', 'g', KEYLESS)} GROUP BY 1, 2"
+            for (table, _), (keyed, _) in zip(KEYLESS.wide, WIDE, strict=True)
+        ),
+        "",
+    )
+)
+
 _APPEND_ONLY_1 = ("records", "heads", "checkpoints", "grants")
 APPEND_ONLY: tuple[str, ...] = (
     *_APPEND_ONLY_1,
@@ -318,6 +344,7 @@ MIGRATIONS: tuple[str, ...] = (
     CREDIT_LINKS + _refusing("credit_links"),
     MONTHS + _refusing("months"),
     STATEMENTS + _refusing("statements"),
+    _KEYLESS,
 )
 SCHEMA_VERSION = len(MIGRATIONS)
 

@@ -11,11 +11,12 @@ import msgspec
 from proxy.ledger.grouping import IN_ROLLUPS, TIMES, Ask, Window
 from proxy.ledger.late_prices import Columns, counted
 from proxy.ledger.spans import BUCKET_MS, QUARTERS, RECORDS, STEPS_MS, Piece, Reach, pieces
-from proxy.ledger.sqlite.sums import GROUPS, HALF, MONEY, SUMS
+from proxy.ledger.sqlite.sums import GROUPS, HALF, KEYED, KEYLESS, MONEY, SUMS, SpanFamily
 
 # A version of the schema. An older ledger that was not opened for writing since then has only
 # quarter hours.
 WIDE_SINCE_VERSION = 3
+KEYLESS_SINCE_VERSION = 15
 
 _EXPRESSIONS = dict(SUMS)
 
@@ -30,10 +31,12 @@ def reach(connection: sqlite3.Connection, version: int) -> Reach:
         if version >= WIDE_SINCE_VERSION
         else (0,)
     )
-    return Reach(first_ms, until_ms)
+    return Reach(first_ms, until_ms, keyless=version >= KEYLESS_SINCE_VERSION)
 
 
-def source(parts: Sequence[Piece], ask: Ask, *, with_bucket: bool = False) -> Query:
+def source(
+    parts: Sequence[Piece], ask: Ask, family: SpanFamily = KEYED, *, with_bucket: bool = False
+) -> Query:
     """A query for what is asked of these parts: the groups and two halves of each sum.
 
     The groups are the columns that `ask.by` names of roll-ups, and the currency. A half (`…_h`,
@@ -53,7 +56,7 @@ def source(parts: Sequence[Piece], ask: Ask, *, with_bucket: bool = False) -> Qu
             found.append(_of_quarters(ask, bucket, _within(part, ask)))
         else:
             where, bounds = ranged("bucket_ms", *_ends(part))
-            found.append(_of_wide(part.table, ask, "", (where, [*bounds])))
+            found.append(_of_wide(part.table, ask, family, "", (where, [*bounds])))
     return _all(found)
 
 
@@ -63,20 +66,21 @@ def source_of_windows(reached: Reach, windows: Sequence[Window], ask: Ask) -> Qu
     Each table is read once for all windows, by the starts of the spans that they have of it.
     """
     found: list[Query] = []
+    family = family_of(reached, ask)
     starts: dict[str, list[tuple[int, str]]] = {}
     for day, from_ms, to_ms in windows:
         for part in pieces(from_ms, to_ms, reached):
             if part.table == RECORDS or part.from_ms is None or part.to_ms is None:
-                query, values = source([part], ask)
+                query, values = source([part], ask, family)
                 found.append((f"SELECT ? AS day, * FROM ({query})", [day, *values]))
             else:
                 spans = range(part.from_ms, part.to_ms, STEPS_MS[part.table])
                 starts.setdefault(part.table, []).extend((ms, day) for ms in spans)
-    found += [_by_day(table, of_table, ask) for table, of_table in starts.items()]
+    found += [_by_day(table, of_table, ask, family) for table, of_table in starts.items()]
     return _all(found)
 
 
-def _by_day(table: str, starts: Sequence[tuple[int, str]], ask: Ask) -> Query:
+def _by_day(table: str, starts: Sequence[tuple[int, str]], ask: Ask, family: SpanFamily) -> Query:
     """What is asked of one table, by the day that belongs to each span."""
     spans = msgspec.json.encode([ms for ms, _ in starts]).decode()
     within: Query = ("bucket_ms IN (SELECT value FROM json_each(?))", [spans])
@@ -90,7 +94,7 @@ def _by_day(table: str, starts: Sequence[tuple[int, str]], ask: Ask) -> Query:
         chosen: Query = (
             (f"{where} AND {within[0]}", [*bounds, spans]) if gaps else (where, [*bounds])
         )
-        query, values = _of_wide(table, ask, "bucket_ms", chosen)
+        query, values = _of_wide(table, ask, family, "bucket_ms", chosen)
     columns = ", ".join([*groups_of(ask), *(f"{name}_h, {name}_l" for name in ask.names)])
     days = msgspec.json.encode([{"at": ms, "day": day} for ms, day in starts]).decode()
     clock = (
@@ -182,7 +186,12 @@ def _of_quarters(ask: Ask, bucket: Sequence[str], within: Query) -> Query:
     return query, [*within[1], *values]
 
 
-def _of_wide(table: str, ask: Ask, bucket: str, within: Query) -> Query:
+def family_of(reached: Reach, ask: Ask) -> SpanFamily:
+    """The wide roll-ups that answer it with the fewest rows."""
+    return KEYED if ask.key is not None or "key" in ask.by or not reached.keyless else KEYLESS
+
+
+def _of_wide(table: str, ask: Ask, family: SpanFamily, bucket: str, within: Query) -> Query:
     """What is asked of a wide table, summed; by span too if `bucket` names it."""
     only, values = _only(ask)
     sums = [
@@ -199,7 +208,8 @@ def _of_wide(table: str, ask: Ask, bucket: str, within: Query) -> Query:
     by = ", ".join([*keys, bucket] if bucket else keys)
     # CROSS JOIN makes SQLite go group by group.
     query = (
-        f"SELECT {', '.join([*shown, *sums])} FROM rollup_groups AS g CROSS JOIN {table} ON "
-        f"group_id = g.id AND {within[0]} WHERE 1{only} GROUP BY {by}"
+        f"SELECT {', '.join([*shown, *sums])} FROM {family.names} AS g "
+        f"CROSS JOIN {family.table(table)} ON group_id = g.id AND {within[0]} "
+        f"WHERE 1{only} GROUP BY {by}"
     )
     return query, [*within[1], *values]

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
+
 from proxy.ledger.late_prices import Columns, moved
 from proxy.ledger.spans import BUCKET_MS, FOUR_HOURS_MS, WIDE_TABLES
 
@@ -50,6 +52,37 @@ _STARTS = (
 )
 WIDE: tuple[tuple[str, str], ...] = tuple(zip(WIDE_TABLES, _STARTS, strict=True))
 MONEY = ("cost_nano", "charge_nano")
+
+
+class SpanFamily(msgspec.Struct, frozen=True):
+    """Wide roll-ups of the same groups.
+
+    names · the table that has the number of each group    groups · the columns that make a group
+    wide · the tables, each with the start of its spans; the narrowest first
+    """
+
+    names: str
+    groups: tuple[str, ...]
+    wide: tuple[tuple[str, str], ...]
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """All of its tables."""
+        return (self.names, *(table for table, _ in self.wide))
+
+    def table(self, keyed: str) -> str:
+        """Its table of the same width as this one of `WIDE_TABLES`."""
+        return self.wide[WIDE_TABLES.index(keyed)][0]
+
+
+KEYED = SpanFamily("rollup_groups", GROUPS, WIDE)
+# The same without keys, for questions that name none: with 10,000 keys a fortieth of the rows.
+KEYLESS = SpanFamily(
+    "rollup_teams",
+    GROUPS[1:],
+    tuple(zip(("teams_4h", "teams_daily", "teams_monthly"), _STARTS, strict=True)),
+)
+FAMILIES = (KEYED, KEYLESS)
 _SUM_MAX = 2**63 - 1
 
 
@@ -72,41 +105,59 @@ def added(name: str) -> str:
     )
 
 
-def _summed(name: str) -> str:
+def summed(name: str) -> str:
     """The bounded sum of any number of rows; SQLite's own `sum` fails past 63 bits."""
     return (
         f"max(-{_SUM_MAX}, min({_SUM_MAX}, sum({name} / {HALF}) * {HALF} + sum({name} % {HALF})))"
     )
 
 
-def named(source: str) -> str:
-    """A statement that gives each group in `source` its number."""
-    return (
-        f"INSERT INTO rollup_groups ({', '.join(GROUPS)}) SELECT DISTINCT {', '.join(GROUPS)} "
-        f"FROM ({source}) WHERE 1 ON CONFLICT DO NOTHING"
+def added_wide(source: str) -> tuple[str, ...]:
+    """The statements that add the rows of `source` to all wide tables; see `folded`."""
+    return tuple(
+        statement
+        for family in FAMILIES
+        for statement in (
+            named(source, family),
+            *(folded(table, span, source, family=family) for table, span in family.wide),
+        )
     )
 
 
-def folded(table: str, span: str, source: str, of: Sums = SUMS) -> str:
+def named(source: str, family: SpanFamily = KEYED) -> str:
+    """A statement that gives each group in `source` its number."""
+    groups = ", ".join(family.groups)
+    return (
+        f"INSERT INTO {family.names} ({groups}) SELECT DISTINCT {groups} FROM ({source}) WHERE 1 "
+        "ON CONFLICT DO NOTHING"
+    )
+
+
+def folded(table: str, span: str, source: str, of: Sums = SUMS, family: SpanFamily = KEYED) -> str:
     """A statement that adds the rows of `source` to a wide table.
 
     A row has `at`, the groups and the sums of a quarter hour's roll-up. Its group must have its
     number already.
     """
-    same = " AND ".join(
-        f"g.{name} = s.{name}"
-        if name in _NEVER_NULL
-        else f"ifnull(g.{name}, 0) = ifnull(s.{name}, 0)"
-        for name in GROUPS
-    )
+    same = same_group("g", "s", family)
     sums = [
         sum
         for name, _ in of
         for sum in (
-            [f"sum({name} / {HALF})", f"sum({name} % {HALF})"] if name in MONEY else [_summed(name)]
+            [f"sum({name} / {HALF})", f"sum({name} % {HALF})"] if name in MONEY else [summed(name)]
         )
     ]
-    return _upsert(table, span, of, sums, f"({source}) AS s JOIN rollup_groups AS g ON {same}")
+    return _upsert(table, span, of, sums, f"({source}) AS s JOIN {family.names} AS g ON {same}")
+
+
+def same_group(one: str, other: str, family: SpanFamily) -> str:
+    """The condition that two rows are of the same group."""
+    return " AND ".join(
+        f"{one}.{name} = {other}.{name}"
+        if name in _NEVER_NULL
+        else f"ifnull({one}.{name}, 0) = ifnull({other}.{name}, 0)"
+        for name in family.groups
+    )
 
 
 def folded_on(table: str, span: str, where: str, of: Sums = SUMS) -> str:
@@ -119,7 +170,7 @@ def folded_on(table: str, span: str, where: str, of: Sums = SUMS) -> str:
         table,
         span,
         of,
-        list(map(_summed, wide(of))),
+        list(map(summed, wide(of))),
         f"rollup_groups AS g CROSS JOIN {narrowest} AS s ON s.group_id = g.id AND {where}",
     )
 

@@ -16,7 +16,7 @@ from proxy.ledger.grouping import FLAGGED, IN_ROLLUPS, TIMES, Ask, Line
 from proxy.ledger.late_prices import Columns, counted
 from proxy.ledger.reading import LABEL, TAG, UsageRow
 from proxy.ledger.spans import BUCKET_MS, Reach, pieces
-from proxy.ledger.sqlite.spans import buckets, halves, ranged, source, source_of_windows
+from proxy.ledger.sqlite.spans import buckets, family_of, halves, ranged, source, source_of_windows
 from proxy.ledger.sqlite.sums import GROUPS, HALF, MONEY, SUMS
 
 
@@ -168,6 +168,7 @@ def _of_range(connection: sqlite3.Connection, reached: Reach, ask: Ask) -> list[
     rows, bounds = source(
         pieces(ask.from_ms, ask.to_ms, Reach(reached.first_ms, 0) if by_time else reached),
         ask,
+        family_of(reached, ask),
         with_bucket=by_time,
     )
     return _asked(connection, ask, rows, bounds)

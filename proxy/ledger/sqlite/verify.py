@@ -21,6 +21,8 @@ from proxy.ledger.sqlite.months import MONTHS_SINCE, SqliteMonths
 from proxy.ledger.sqlite.read_only import reading
 from proxy.ledger.sqlite.row_texts import exactly, links_of
 from proxy.ledger.sqlite.schema import schema_version
+from proxy.ledger.sqlite.spans import KEYLESS_SINCE_VERSION
+from proxy.ledger.sqlite.sums import FAMILIES
 from proxy.ledger.sqlite.verify_sums import SUMS_SINCE, rollups_step, wide_step
 from proxy.ledger.verification import VerifyStep
 from proxy.ledger.verifying import PROBLEMS_MAX, Verified
@@ -110,7 +112,8 @@ def _step(
         case "rollups" if version >= SUMS_SINCE:
             return rollups_step(connection, place)
         case "wide" if version >= SUMS_SINCE:
-            return wide_step(connection, place)
+            has_keyless = version >= KEYLESS_SINCE_VERSION
+            return wide_step(connection, place, FAMILIES if has_keyless else FAMILIES[:1])
         case "indexes":
             return _indexes_step(connection, place)
         case _:

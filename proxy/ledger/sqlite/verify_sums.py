@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, TypeAlias
 
@@ -18,7 +18,7 @@ import msgspec
 from proxy.core.records.chain import FINDINGS_MAX, Flaw
 from proxy.ledger.late_prices import Columns, moved
 from proxy.ledger.spans import BUCKET_MS
-from proxy.ledger.sqlite.sums import GROUPS, HALF, MONEY, SUMS, WIDE
+from proxy.ledger.sqlite.sums import FAMILIES, GROUPS, HALF, KEYED, MONEY, SUMS, SpanFamily
 from proxy.ledger.verification import VerifyStep
 
 SUMS_SINCE: Final = 8  # the schema version: the roll-ups have all sums since then
@@ -31,7 +31,6 @@ Totals: TypeAlias = tuple[int | None, ...]  # in the order of SUMS
 
 _NAMES = tuple(name for name, _ in SUMS)
 _GROUPS = ", ".join(GROUPS)
-_BY = ", ".join(str(n + 1) for n in range(len(GROUPS) + 1))
 _ROW_SUMS = tuple(expression for _, expression in SUMS)
 _WITHIN = "{row}.started_at_ms >= ? AND {row}.started_at_ms < ?"
 _MOVED = moved(
@@ -43,11 +42,7 @@ _ROLLUPS = (
     "WHERE bucket_ms >= ? AND bucket_ms < ?"
 )
 _ENDS = (("started_at_ms", "records"), ("bucket_ms", "rollups"))
-_WIDE_ENDS = tuple(("bucket_ms", table) for table in ("rollups", *(table for table, _ in WIDE)))
-_STRAY = " UNION ALL ".join(
-    f"SELECT '{table}', count(*) FROM {table} WHERE group_id NOT IN (SELECT id FROM rollup_groups)"
-    for table, _ in WIDE
-)
+_STRAY = "SELECT count(*) FROM {table} WHERE group_id NOT IN (SELECT id FROM {names})"
 
 
 class SumsPlace(msgspec.Struct, frozen=True):
@@ -78,12 +73,15 @@ def rollups_step(
     return _step(at, bounds, rows, found)
 
 
-def wide_step(connection: sqlite3.Connection, place: str | None) -> VerifyStep:
+def wide_step(
+    connection: sqlite3.Connection, place: str | None, families: Sequence[SpanFamily] = FAMILIES
+) -> VerifyStep:
     """Hold the four hours, days and months of the next stretch against the quarter hours.
 
     Months are held against the days, in the last step.
     """
-    at = _place(connection, place, _WIDE_ENDS, _DAY_MS, None)
+    tables = ["rollups", *(table for family in families for table, _ in family.wide)]
+    at = _place(connection, place, [("bucket_ms", table) for table in tables], _DAY_MS, None)
     if at is None:
         return VerifyStep()
     bounds = _stretch(connection, at, "bucket_ms", "rollups", _DAY_MS)
@@ -91,45 +89,47 @@ def wide_step(connection: sqlite3.Connection, place: str | None) -> VerifyStep:
     found: list[Flaw] = []
     if not isinstance(folded_ms, int) or folded_ms % BUCKET_MS:
         what = f"the end of the wide roll-ups, {folded_ms!r}, is no start of a quarter hour"
-        found.append(Flaw(WIDE[0][0], what))
+        found.append(Flaw(KEYED.wide[0][0], what))
         folded_ms = folded_ms if isinstance(folded_ms, int) else 0
     within = (bounds[0], min(bounds[1], folded_ms))
     rows = 0
-    for table, span in WIDE[:-1]:
-        names = f"{span.format(at='bucket_ms')}, {_GROUPS}"
-        counted = dict(
-            _lines(
-                _summed(
-                    connection,
-                    names,
-                    _NAMES,
-                    "FROM rollups WHERE bucket_ms >= ? AND bucket_ms < ?",
-                    within,
-                )
-            )
-        )
-        rows += len(counted)
-        found += _differences(table, "span", counted, _wide(connection, table, bounds))
+    source = "FROM rollups WHERE bucket_ms >= ? AND bucket_ms < ?"
+    for family in families:
+        for table, span in family.wide[:-1]:
+            names = [span.format(at="bucket_ms"), *family.groups]
+            lines = _summed(connection, names, _NAMES, source, within)
+            counted = dict(_lines(lines, family.groups))
+            rows += len(counted)
+            stored = _wide(connection, family, table, bounds)
+            found += _differences(table, "span", counted, stored, family.groups)
     step = _step(at, bounds, rows, found)
-    return step if step.next is not None else _with_months(connection, step)
+    return step if step.next is not None else _with_months(connection, step, families)
 
 
-def _with_months(connection: sqlite3.Connection, step: VerifyStep) -> VerifyStep:
+def _with_months(
+    connection: sqlite3.Connection, step: VerifyStep, families: Sequence[SpanFamily]
+) -> VerifyStep:
     """The last step, with the months and with spans that belong to no group."""
-    (days, _), (months, span) = WIDE[-2:]
     always = (-(2**63), _BOUND)
-    counted: dict[Key, Totals] = {}
-    for key, totals in _wide(connection, days, always, span.format(at="bucket_ms")):
-        counted[key] = _added(counted.get(key), totals)
-    found = list(_differences(months, "month", counted, _wide(connection, months, always)))
-    found += [
-        Flaw(table, f"{table}: {count} spans belong to no group")
-        for table, count in connection.execute(_STRAY)
-        if count
-    ]
+    rows = 0
+    found: list[Flaw] = []
+    for family in families:
+        (days, _), (months, span) = family.wide[-2:]
+        counted: dict[Key, Totals] = {}
+        start = span.format(at="bucket_ms")
+        for key, totals in _wide(connection, family, days, always, start):
+            counted[key] = _added(counted.get(key), totals)
+        rows += len(counted)
+        stored = _wide(connection, family, months, always)
+        found += _differences(months, "month", counted, stored, family.groups)
+        for table, _ in family.wide:
+            query = _STRAY.format(table=table, names=family.names)
+            [count] = connection.execute(query).fetchone()
+            if count:
+                found.append(Flaw(table, f"{table}: {count} spans belong to no group"))
     return msgspec.structs.replace(
         step,
-        rows=step.rows + len(counted),
+        rows=step.rows + rows,
         found=step.found + len(found),
         findings=[*step.findings, *found][:FINDINGS_MAX],
     )
@@ -199,7 +199,7 @@ def _of_records(
     connection: sqlite3.Connection, bounds: tuple[int, int]
 ) -> tuple[dict[Key, Totals], int]:
     """What the records of the stretch come to, and how many they are."""
-    names = f"started_at_ms - started_at_ms % {BUCKET_MS}, {_GROUPS}"
+    names = [f"started_at_ms - started_at_ms % {BUCKET_MS}", *GROUPS]
     counted: dict[Key, Totals] = {}
     rows = adjustments = 0
     source = f"FROM records WHERE {_WITHIN.format(row='records')}"
@@ -207,7 +207,7 @@ def _of_records(
         rows, adjustments = rows + line[-2], adjustments + line[-1]
         counted[tuple(line[: len(GROUPS) + 1])] = tuple(line[len(GROUPS) + 1 : -2])
     if adjustments:
-        names = f"bucket_ms, {_GROUPS}"
+        names = ["bucket_ms", *GROUPS]
         lines = _summed(connection, names, _NAMES, f"FROM ({_MOVED})", bounds)
         for key, totals in _lines(lines):
             counted[key] = _added(counted.get(key), totals)
@@ -216,7 +216,7 @@ def _of_records(
 
 def _summed(
     connection: sqlite3.Connection,
-    names: str,
+    names: Sequence[str],
     sums: Sequence[str],
     source: str,
     bounds: tuple[int, int],
@@ -224,17 +224,18 @@ def _summed(
 ) -> Iterator[Sequence[Any]]:
     """The sums by name, exact beyond 63 bits: SQLite fails there, and is then asked for halves."""
     whole = ", ".join(f"sum({sum})" for sum in sums)
+    shown, by = ", ".join(names), ", ".join(str(n + 1) for n in range(len(names)))
     try:
         yield from connection.execute(
-            f"SELECT {names}, {whole}, {more} {source} GROUP BY {_BY}", bounds
+            f"SELECT {shown}, {whole}, {more} {source} GROUP BY {by}", bounds
         ).fetchall()
     except sqlite3.OperationalError as error:
         if str(error) != "integer overflow":
             raise
         halves = ", ".join(f"sum({sum} / {HALF}), sum({sum} % {HALF})" for sum in sums)
-        width = len(GROUPS) + 1
+        width = len(names)
         for line in connection.execute(
-            f"SELECT {names}, {halves}, {more} {source} GROUP BY {_BY}", bounds
+            f"SELECT {shown}, {halves}, {more} {source} GROUP BY {by}", bounds
         ):
             end = width + 2 * len(sums)
             pairs = zip(line[width:end:2], line[width + 1 : end : 2], strict=True)
@@ -242,23 +243,29 @@ def _summed(
             yield (*line[:width], *exact, *line[end:])
 
 
-def _lines(rows: Iterable[Sequence[Any]]) -> Iterator[tuple[Key, Totals]]:
-    width = len(GROUPS) + 1
+def _lines(
+    rows: Iterable[Sequence[Any]], groups: Sequence[str] = GROUPS
+) -> Iterator[tuple[Key, Totals]]:
+    width = len(groups) + 1
     for row in rows:
         yield tuple(row[:width]), tuple(row[width : width + len(_NAMES)])
 
 
 def _wide(
-    connection: sqlite3.Connection, table: str, bounds: tuple[int, int], start: str = "bucket_ms"
+    connection: sqlite3.Connection,
+    family: SpanFamily,
+    table: str,
+    bounds: tuple[int, int],
+    start: str = "bucket_ms",
 ) -> Iterator[tuple[Key, Totals]]:
     """The rows of a wide table, money as one number."""
     sums = ", ".join(f"{name}_high, {name}_low" if name in MONEY else name for name in _NAMES)
     for row in connection.execute(
-        f"SELECT {start}, {_GROUPS}, {sums} FROM rollup_groups AS g CROSS JOIN {table} "
-        "ON group_id = g.id AND bucket_ms >= ? AND bucket_ms < ?",
+        f"SELECT {start}, {', '.join(family.groups)}, {sums} FROM {family.names} AS g "
+        f"CROSS JOIN {table} ON group_id = g.id AND bucket_ms >= ? AND bucket_ms < ?",
         bounds,
     ):
-        width = len(GROUPS) + 1
+        width = len(family.groups) + 1
         values = iter(row[width:])
         totals: list[Any] = []
         for name in _NAMES:
@@ -284,13 +291,17 @@ def _added(one: Totals | None, other: Totals) -> Totals:
 
 
 def _differences(
-    part: str, what: str, counted: dict[Key, Totals], stored: Iterable[tuple[Key, Totals]]
+    part: str,
+    what: str,
+    counted: dict[Key, Totals],
+    stored: Iterable[tuple[Key, Totals]],
+    groups: Sequence[str] = GROUPS,
 ) -> Iterator[Flaw]:
     """What the stored roll-ups say otherwise than the sums of the rows behind them."""
     for key, totals in stored:
         expected = counted.pop(key, None)
         if expected is None:
-            yield Flaw(part, f"{_named(what, key)}: there is no record behind it")
+            yield Flaw(part, f"{_named(what, key, groups)}: there is no record behind it")
             continue
         wrong = [
             f"{name} is {_shown(has)} and must be {_shown(must)}"
@@ -298,9 +309,9 @@ def _differences(
             if not _same(has, must)
         ]
         if wrong:
-            yield Flaw(part, f"{_named(what, key)}: {', '.join(wrong)}")
+            yield Flaw(part, f"{_named(what, key, groups)}: {', '.join(wrong)}")
     for key in counted:
-        yield Flaw(part, f"{_named(what, key)}: it is missing")
+        yield Flaw(part, f"{_named(what, key, groups)}: it is missing")
 
 
 def _same(has: object, must: int | None) -> bool:
@@ -310,13 +321,10 @@ def _same(has: object, must: int | None) -> bool:
     return must is not None and abs(must) >= _BOUND and has == (_BOUND if must > 0 else -_BOUND)
 
 
-def _named(what: str, key: Key) -> str:
-    start, groups = key[0], dict(zip(GROUPS, key[1:], strict=True))
-    return f"roll-up of the {what} {_time(start)}, {_groups(groups)}"
-
-
-def _groups(groups: Mapping[str, object]) -> str:
-    return ", ".join(f"{name} {value!r}" for name, value in groups.items() if value is not None)
+def _named(what: str, key: Key, groups: Sequence[str]) -> str:
+    names = zip(groups, key[1:], strict=True)
+    told = ", ".join(f"{name} {value!r}" for name, value in names if value is not None)
+    return f"roll-up of the {what} {_time(key[0])}, {told}"
 
 
 def _time(ms: object) -> str:

@@ -53,8 +53,9 @@ def test_months_are_read_from_months_and_not_from_their_days(
     queries, _ = booked_season
     queries.usage(["month", "team"], None, None, ZoneInfo("UTC"), team="a")
     [asked] = [statement for statement in statements if statement.startswith("WITH source")]
-    assert asked.count("CROSS JOIN rollups_monthly") <= 3, "the first and last are open"
-    assert asked.count("CROSS JOIN rollups_daily") <= 1 and "FROM records" not in asked
+    assert asked.count("CROSS JOIN teams_monthly") <= 3, "the first and last are open"
+    assert asked.count("CROSS JOIN teams_daily") <= 1 and "FROM records" not in asked
+    assert "rollups_daily" not in asked, "no key is asked for"
 
 
 def test_days_are_read_from_the_widest_spans_within_them(
@@ -63,5 +64,9 @@ def test_days_are_read_from_the_widest_spans_within_them(
     queries, _ = booked_season
     queries.usage(["day"], FIRST_MS + DAY_MS, FIRST_MS + 3 * DAY_MS, UTC)
     [days] = [text for text in statements if "FROM source" in text]
-    assert days.count("CROSS JOIN rollups_daily") == 1, "once for both days"
-    assert "rollups_4h" not in days and "rollups WHERE" not in days
+    assert days.count("CROSS JOIN teams_daily") == 1, "once for both days"
+    assert "_4h" not in days and "rollups WHERE" not in days
+    queries.usage(["day", "key"], FIRST_MS + DAY_MS, FIRST_MS + 3 * DAY_MS, UTC)
+    assert statements[-1].count("CROSS JOIN rollups_daily") == 1 or any(
+        "CROSS JOIN rollups_daily" in text for text in statements
+    )
