@@ -6,6 +6,7 @@ import asyncio
 import json
 import random
 import re
+import signal
 from collections import Counter
 from decimal import Decimal
 from itertools import count
@@ -168,6 +169,35 @@ async def test_what_a_killed_process_left_is_booked_by_one_that_lives(tmp_path: 
         assert instances(b.directory) == dict.fromkeys("abc", "live")
         verified = tollkeeper(b.directory, "ledger", "verify", "-c", "config.yaml")
         assert "as it was written" in verified
+
+
+async def test_one_that_is_only_paused_keeps_its_journal_and_the_counts_may_be_lost_meanwhile(
+    tmp_path: Path,
+) -> None:
+    more = one_directory(tmp_path)
+    async with world(tmp_path, "abc", *LIMITS, **more) as (shared, [a, b, c], vendor, _):
+        paused, load = Load([b.address]), Load([a.address])
+        streams = [
+            asyncio.create_task(paused.alone(number, "m-held", stream=True))
+            for number in range(2000, 2004)
+        ]
+        await until(lambda: len(vendor.arrived) == 4)
+        b.process.send_signal(signal.SIGSTOP)
+        try:
+            await killed(a, load, shared, held=4, burst=10)
+            shared.quota.ask("FLUSHALL")
+            await is_left(c.directory, "a")
+            assert instances(c.directory)["b"] == "lapsed", "its lock says that it is there"
+        finally:
+            b.process.send_signal(signal.SIGCONT)
+        vendor.go_on.set()
+        assert await asyncio.gather(*streams) == [200] * 4
+        sums = await agree(shared, c.directory)
+        assert sums[0] == await each_once(shared, vendor)
+        again = Load([b.address, c.address], numbers=count(3000))
+        async with guard():
+            while (await again.alone(next(again.numbers))) != 200:
+                pass  # strict waits until all have handed in
 
 
 class Rounds:
