@@ -13,14 +13,18 @@ from pathlib import Path
 from statistics import quantiles
 from zoneinfo import ZoneInfo
 
+import msgspec
 import uvloop
 
+from proxy.core.entries import Opened
 from proxy.core.limits.decisions import Demand, Used
 from proxy.core.limits.limit import Limit
 from proxy.core.limits.rules import LimitSet
 from proxy.core.limits.state import Refused
 from proxy.quota import Quota, SharedOptions, connect
 from proxy.quota.valkey.pipeline import Pipeline, fields
+from proxy.quota.valkey.store import SharedQuota
+from tests.quota.valkey.shared import built
 from tests.quota.worlds import limit
 from tests.support.valkey import ValkeyServer, valkey_server
 
@@ -54,6 +58,20 @@ async def spread(step: Step) -> str:
     return f"{cuts[49]:.0f} / {cuts[98]:.0f}"
 
 
+OPENED = Opened(
+    "",
+    0,
+    "research-bot",
+    "research",
+    endpoint="/v1/chat/completions",
+    dialect="openai_chat",
+    upstream="openai",
+    model_requested="gpt-4o-mini",
+    bytes_in=5_000,
+    input_estimate=900,
+)
+
+
 class Asking:
     """Requests with these limits."""
 
@@ -65,12 +83,14 @@ class Asking:
     async def reserve(self) -> object:
         self.count += 1
         now_ms = time.time_ns() // 1_000_000
+        id = f"0192f0c0-0000-7000-8000-{self.count:012}"
         ask = Demand(
-            exchange_id=f"0192f0c0-0000-7000-8000-{self.count:012}",
+            exchange_id=id,
             started_at_ms=now_ms,
             input_tokens=900,
             output_tokens=800,
             charge_nano=4_000_000,
+            opened=msgspec.structs.replace(OPENED, id=id, started_at_ms=now_ms),
         )
         held = await self.quota.reserve(self.limits, ask, now_ms)
         assert not isinstance(held, Refused)
@@ -113,7 +133,8 @@ async def measure(server: ValkeyServer) -> None:
         server.ask("FLUSHALL")
         options = SharedOptions(instance="bench", timeout_s=30.0)
         quota = await connect(server.url, ZoneInfo("UTC"), options=options)
-        await quota.restore((), (), since_ms=0, now_ms=time.time_ns() // 1_000_000)
+        assert isinstance(quota, SharedQuota)
+        await built(quota, time.time_ns() // 1_000_000)
         asking = Asking(quota, limits(count))
         ping = await spread(lambda: wire.call(b"PING"))
         print(f"| PING | {ping} | | |")
