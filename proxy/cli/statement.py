@@ -28,6 +28,10 @@ DIFFERS = 3  # the exit code
             "proxy.cli.statement_close:close",
             "Close a month: freeze its statement, sign it and keep it for good.",
         ),
+        "list": (
+            "proxy.cli.statement_list:list_",
+            "List the closed months, in the order of closing.",
+        ),
         "verify": (
             "proxy.cli.statement_verify:verify",
             "Check a closed statement: its signature, its sums, and the ledger behind it.",
@@ -87,7 +91,7 @@ def show(
     seq and the hash up to which the ledger was read: --through with that seq gives the same amounts
     again. The statement of the next month to be closed also has what came late for earlier ones.
 
-    It reads each record of the month: about nine seconds for a million.
+    It reads each record of the month: about twelve seconds for a million.
 
     \b
     Examples:
@@ -119,8 +123,20 @@ def show(
         click.echo(f"WARNING: not what the ledger says now: {what}", err=True)
     if wrong:
         raise click.exceptions.Exit(DIFFERS)
+    if closed is None and (later := _later(closings, found)) is not None:
+        click.echo(
+            f"Note: {later.month} is closed already. What is booked for {month} now is in the next "
+            "statement, and is shown there too.",
+            err=True,
+        )
     if not found.rows and not found.earlier:
         click.echo(f"No records in {month}{'' if team is None else f' of team {team}'}.", err=True)
+
+
+def _later(closings: Sequence[Closing], found: MonthStatement) -> Closing | None:
+    """A closed month behind one that is not closed: the open one had nothing then."""
+    last = Closings(closings).last_over(found.team)
+    return last if last is not None and last.from_ms > found.from_ms else None
 
 
 def _open_month(

@@ -30,7 +30,7 @@ def test_the_commands():
         ("audit", "list"), ("audit", "verify"), ("check",), ("demo",), ("health",), ("init",), ("instance", "forget"), ("instance", "list"),
         ("key", "create"), ("key", "edit"), ("key", "hash"), ("key", "import"), ("key", "list"), ("key", "resume"), ("key", "revoke"), ("key", "rotate"), ("key", "show"), ("key", "suspend"),
         ("ledger", "adjust"), ("ledger", "anchor"), ("ledger", "backup"), ("ledger", "copy"), ("ledger", "erase-user"), ("ledger", "export"), ("ledger", "migrate"), ("ledger", "push"), ("ledger", "rebuild"), ("ledger", "reconcile"), ("ledger", "replay"), ("ledger", "seal"), ("ledger", "status"), ("ledger", "verify"), ("limit", "credit"), ("limit", "credits"), ("limit", "list"), ("limit", "refusals"), ("notify", "list"), ("notify", "test"), ("price", "check"), ("price", "import"), ("price", "list"), ("price", "rerate"), ("price", "show"), ("price", "what-if"),
-        ("record", "proof"), ("record", "show"), ("reload",), ("serve",), ("statement", "close"), ("statement", "show"), ("statement", "verify"),
+        ("record", "proof"), ("record", "show"), ("reload",), ("serve",), ("statement", "close"), ("statement", "list"), ("statement", "show"), ("statement", "verify"),
         ("team", "create"), ("team", "edit"), ("team", "list"), ("team", "resume"), ("team", "revoke"), ("team", "show"), ("team", "suspend"), ("usage",),
     ]  # fmt: skip
 

@@ -58,6 +58,7 @@ READS = [
     "ledger anchor",
     "record proof {id}",
     "record proof 01939c1e-8f5b-7c6a-9d2e-3f4a5b6c7d8e",
+    "statement list",
     "statement show 2026-12 --format csv",
     "statement show 2026-12 --format csv --team research",
     "limit list",
