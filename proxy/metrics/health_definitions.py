@@ -62,6 +62,35 @@ HEALTH: tuple[Spec, ...] = (
         "later (quota.on_outage).",
     ),
     Spec(
+        "quota_epochs_total",
+        "counter",
+        (),
+        "epochs",
+        "How often the counts of a shared quota were built anew, the first time included.",
+    ),
+    Spec(
+        "quota_build_seconds",
+        "gauge",
+        (),
+        "seconds",
+        "How long this process took to build them when it did so last; no sample if it has not.",
+    ),
+    Spec(
+        "quota_partial_seconds",
+        "gauge",
+        (),
+        "seconds",
+        "For how long strict limits have refused, as the counts are away or not whole; 0: they are "
+        "whole.",
+    ),
+    Spec(
+        "quota_waiting",
+        "gauge",
+        (),
+        "processes",
+        "Processes for which strict limits wait: what these used is not in the counts yet.",
+    ),
+    Spec(
         "instances",
         "gauge",
         ("state",),

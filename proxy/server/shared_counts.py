@@ -18,7 +18,7 @@ from proxy.journal import JournalReader
 from proxy.ledger import Ledger, LedgerError, LedgerUnavailable
 from proxy.ledger.reading import Recent
 from proxy.ledger.sharing import InstanceState
-from proxy.quota import Book, Owed, Quota, SharedCounts
+from proxy.quota import Book, Owed, Quota, SharedCounts, Standing
 from proxy.quota.rebuild import ended, shared_book
 from proxy.server.past_use import count_limits
 from proxy.server.tasks import Tasks
@@ -34,6 +34,11 @@ READ_AT_ONCE: Final = 1_000  # closes
 _LATE: Final = {dialect.name for dialect in DIALECTS if dialect.kept_path is not None} | {
     PASSTHROUGH
 }
+
+
+def standing(quota: Quota) -> Standing:
+    """How shared counts stand; those of one process are always whole."""
+    return Standing() if quota.shared is None else quota.shared.standing
 
 
 def keep_whole(services: Services, snapshot: Callable[[], Snapshot], tasks: Tasks) -> None:

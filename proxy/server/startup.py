@@ -65,7 +65,7 @@ from proxy.server.past_use import (
     served_models,
     settle_what_was_held,
 )
-from proxy.server.shared_counts import start_counting
+from proxy.server.shared_counts import standing, start_counting
 from proxy.server.tasks import Tasks
 from proxy.tenants.directory import Directory
 
@@ -313,6 +313,10 @@ def observe(
     metrics.watch("ledger_backlog_records", lambda: recorder.backlog)
     metrics.watch("ledger_failures_total", lambda: recorder.failures)
     metrics.watch("quota_failures_total", lambda: services.quota.failures)
+    metrics.watch("quota_epochs_total", lambda: standing(services.quota).epochs)
+    metrics.watch("quota_build_seconds", lambda: standing(services.quota).took_s)
+    metrics.watch("quota_partial_seconds", lambda: standing(services.quota).partial_s)
+    metrics.watch("quota_waiting", lambda: len(standing(services.quota).waiting))
     metrics.watch("lapsed_holds", lambda: services.quota.silent.count)
     metrics.watch("lapsed_holds_age_seconds", lambda: services.quota.silent.oldest_ms / 1000)
     metrics.watch("prices_updated_timestamp_seconds", lambda: snapshot().prices_updated_s)

@@ -107,6 +107,7 @@ CASES = (
     Case("TollkeeperLedgerLag", gauge("ledger_lag_seconds", "0x4 90+60x20"), gauge("ledger_lag_seconds", "0x4 90 120 0x20"), "12m", ON, "A record on a:9464 has waited 8m 30s for the ledger. Nothing is lost: the journal has it."),
     Case("TollkeeperLedgerBacklog", gauge("ledger_backlog_records", "20000x20"), gauge("ledger_backlog_records", "9000x20"), "10m", ON, "20k records on a:9464 wait for the ledger."),
     Case("TollkeeperQuotaAway", gauge("quota_failures_total", "0x4 0+50x10"), gauge("quota_failures_total", "7x20"), "9m", ON, "a:9464 had no answer of the shared quota for 100 requests in two minutes. Strict limits refuse them; others let them through and count them later, as quota.on_outage says."),
+    Case("TollkeeperStrictWaits", gauge("quota_partial_seconds", "0x2 10+60x5"), gauge("quota_partial_seconds", "0 20 0 29x9"), "4m", ON, "Strict limits refuse on a:9464, for 1m 10s now: the counts of the shared quota are away, or lack what a process used that says nothing."),
     Case("TollkeeperInstanceLapsed", gauge("instances", "0x2 1x10", f'{PROXY}, state="lapsed"'), gauge("instances", "3x10", f'{PROXY}, state="live"'), "7m", {"job": "tollkeeper"}, "1 processes that share the ledger say nothing. What they hold of limits stays held, and what their journals have is not booked."),
     Case("TollkeeperDataDirFull", gauge("data_dir_free_bytes", "536870912x10"), gauge("data_dir_free_bytes", "2147483648x10"), "5m", ON, "512MiB are free where a:9464 keeps its journal. When none are, every request is refused."),
     Case(

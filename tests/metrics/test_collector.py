@@ -430,6 +430,10 @@ def test_the_whole_page_is_valid_and_every_metric_is_fed_by_some_method():
         "instances",
         "lapsed_holds",
         "lapsed_holds_age_seconds",
+        "quota_epochs_total",
+        "quota_build_seconds",
+        "quota_partial_seconds",
+        "quota_waiting",
     }
 
 

@@ -47,6 +47,12 @@ PROCESSES = Row("Processes that share the ledger", (
     Panel("Processes", "By state: live, left in order, or lapsed, of which nothing was heard for 5 s. Each process tells of all.", "short", (Query("max by (state) (tollkeeper_instances)", "{{state}}"),), low=0, width=8, alert="TollkeeperInstanceLapsed"),
     Panel("Held by silent ones", "Requests for which processes that are lapsed hold something of limits in a shared quota, until their journal is booked, they are forgotten, or the windows end.", "short", (Query("max(tollkeeper_lapsed_holds)", "requests"),), low=0, width=8, warn=1, alert="TollkeeperInstanceLapsed"),
     Panel("Age of the oldest of these", "How long ago the oldest such request began.", "s", (Query("max(tollkeeper_lapsed_holds_age_seconds)", "oldest"),), low=0, width=8, warn=600, alert="TollkeeperInstanceLapsed"),
+    Panel("Strict limits wait", "For how long the strict limits of each process have refused, as the counts of a shared quota are away or not whole.", "s", (each("quota_partial_seconds"),), low=0, width=8, warn=5, fail=30, alert="TollkeeperStrictWaits"),
+    Panel("Waited for", "Processes that have not handed in what they used since the counts were lost.", "short", (Query("max(tollkeeper_quota_waiting)", "processes"),), low=0, width=8, warn=1, alert="TollkeeperStrictWaits"),
+    Panel("Counts built anew", "How often they were in the period shown, and how long that took whoever did it last.", "short", (
+        Query("max(increase(tollkeeper_quota_epochs_total[$__range]))", "times"),
+        Query("max by (instance) (tollkeeper_quota_build_seconds)", "seconds {{instance}}"),
+    ), low=0, width=8),
 ))  # fmt: skip
 
 ROOM = Row("Room and dates", (
