@@ -61,8 +61,9 @@ _T = TypeVar("_T")
 _BUSY_TIMEOUT_S = 2.0
 _PRAGMAS = (
     "PRAGMA synchronous = FULL",
-    # KiB, for index pages of recent ids. It is fixed, so that the process does not grow.
-    "PRAGMA cache_size = -8192",
+    # KiB, for index pages of recent ids. It is fixed, so that the process does not grow. With more,
+    # booking takes no less time (docs/performance.md).
+    "PRAGMA cache_size = -2048",
     "PRAGMA wal_autocheckpoint = 2000",  # pages: one checkpoint per some thousand rows
     "PRAGMA journal_size_limit = 67108864",  # bytes that a WAL keeps after a long reader
 )

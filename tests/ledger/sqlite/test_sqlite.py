@@ -48,6 +48,7 @@ def foreign(tmp_path: Path, ledger: SqliteLedger) -> Iterator[sqlite3.Connection
 
 
 async def test_a_commit_is_synced_to_the_disk(ledger: SqliteLedger) -> None:
+    assert list(await ledger._connection.execute_fetchall("PRAGMA cache_size")) == [(-2048,)]
     settings = await ledger._connection.execute_fetchall("PRAGMA synchronous")
     mode = await ledger._connection.execute_fetchall("PRAGMA journal_mode")
     assert [*map(tuple, settings), *map(tuple, mode)] == [(2,), ("wal",)]
