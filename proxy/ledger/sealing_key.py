@@ -26,10 +26,10 @@ def sealing_key(key_file: Path, is_sealed: Callable[[], bool]) -> bytes:
         return read_key(key_file)
     if is_sealed():
         raise LedgerError(
-            f"the key that seals this ledger is missing: restore {key_file} from a backup. If it "
-            "is lost for good, put 64 random hex digits there: "
-            "what is booked from then on is sealed with the new key, and the older seals cannot "
-            "be checked any more"
+            f"the key that seals this ledger is missing: restore {key_file} from a backup, or "
+            "copy it from another process that shares the ledger. If it is lost for good, put 64 "
+            "random hex digits there: what is booked from then on is sealed with the new key, and "
+            "the older seals cannot be checked any more"
         )
     return make_key(key_file)
 

@@ -8,6 +8,7 @@ can be given up by ending the connection under it.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import tzinfo
@@ -19,6 +20,7 @@ from proxy.core.fault_points import FaultPoint, no_fault
 from proxy.core.limits.credit import Credit
 from proxy.core.managed import Audit, Managed, TenantChange
 from proxy.core.notices.notice import Claim
+from proxy.core.records.canonical import key_name
 from proxy.core.statements.closing import ClosedStatement
 from proxy.core.usage import UsageRecord
 from proxy.ledger import Batch, Booked, Ledger, LedgerError, LedgerUnavailable, SealedMonth
@@ -40,6 +42,16 @@ from proxy.ledger.sealing_key import read_key, sealing_key
 from proxy.ledger.signing import month_signer
 
 _T = TypeVar("_T")
+_LOG = logging.getLogger("tollkeeper.ledger")
+# A process has begun the chain of credits before anything else is sealed.
+_LAST_KEY: Final = """
+SELECT coalesce((SELECT key_name FROM heads ORDER BY seq DESC LIMIT 1),
+  (SELECT key_name FROM credit_links ORDER BY seq DESC LIMIT 1))"""
+_ANOTHER_KEY: Final = (
+    "%s was sealed last with another key than %s: end users get other pseudonyms, and `ledger"
+    " verify` here cannot check those seals. Copy the file from the process that sealed, unless it"
+    " is lost"
+)
 _ORDERS: Final = f"SELECT pg_advisory_xact_lock({lock(LEDGER, ADMINISTERING)})"
 FIRST_MAX_S: Final = 50.0  # the server ends a transaction that says nothing for a minute
 
@@ -50,7 +62,7 @@ class PostgresLedger:
     batch_max: Final = BATCH_MAX
 
     def __init__(
-        self, line: Line, book: PostgresBooker, worker: Worker, begin: Callable[[], None] | None
+        self, line: Line, book: PostgresBooker, worker: Worker, begin: Callable[[], object] | None
     ) -> None:
         self._line = line
         self._book = book
@@ -223,25 +235,22 @@ async def connect(
     worker = Worker(line.cut)
     path = key_file or data_dir / "ledger.key"
 
-    def begin(key: bytes) -> None:
-        line.transaction(
-            lambda connection: credits.begin_chain(connection, key, _wall_clock_ms()),
-            begin=_ORDERS,
-        )
+    def begin(given: bytes | None = None) -> bytes:
+        """The key, under the lock: of two processes that begin a ledger one makes it."""
 
-    def opened() -> bytes:
-        is_sealed = line.ask(
-            lambda connection: connection.execute("SELECT 1 FROM heads LIMIT 1").fetchone()
-        )
-        try:
-            key = sealing_key(path, lambda: is_sealed is not None)
-        except OSError as error:
-            raise LedgerError(f"cannot make the ledger's key {path}: {error.strerror}") from error
-        begin(key)
-        return key
+        def whole(connection: Connection) -> bytes:
+            row = connection.execute(_LAST_KEY).fetchone()
+            last = None if row is None else row[0]
+            key = _key_of(path, last) if given is None else given
+            if last not in (None, key_name(key)):
+                _LOG.error(_ANOTHER_KEY, line.name, path)
+            credits.begin_chain(connection, key, _wall_clock_ms())
+            return key
+
+        return line.transaction(whole, begin=_ORDERS)
 
     try:
-        key = read_key(path) if later else await worker.done(opened)
+        key = read_key(path) if later else await worker.done(begin)
     except BaseException:
         await worker.close(line.close)
         raise
@@ -255,6 +264,14 @@ def connect_reader(url: str, data_dir: Path) -> PostgresReader:
     Raises LedgerError for a URL that cannot be read.
     """
     return PostgresReader(url)
+
+
+def _key_of(path: Path, last: str | None) -> bytes:
+    """The key in the file, made for a ledger in which nothing is sealed."""
+    try:
+        return sealing_key(path, lambda: last is not None)
+    except OSError as error:
+        raise LedgerError(f"cannot make the ledger's key {path}: {error.strerror}") from error
 
 
 def _add_month(row: MonthRow, connection: Connection) -> bool:

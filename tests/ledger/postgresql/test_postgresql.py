@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import shutil
 import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -94,6 +95,30 @@ async def test_a_key_is_made_for_a_new_book(tmp_path: Path) -> None:
     ledger = await connect(postgres().database(), tmp_path)
     await ledger.aclose()
     assert (tmp_path / "ledger.key").stat().st_mode & 0o777 == 0o600
+
+
+async def test_a_second_process_without_the_key_is_told_to_copy_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Also where nothing is booked yet: both would make one, and know end users by two names."""
+    url = postgres().database()
+    several = [tmp_path / name for name in ("one", "two")]
+    for one in several:
+        one.mkdir()
+    began = await asyncio.gather(*(connect(url, one) for one in several), return_exceptions=True)
+    [ledger] = [one for one in began if not isinstance(one, BaseException)]
+    [refused] = [one for one in began if isinstance(one, BaseException)]
+    await ledger.aclose()
+    assert "copy it from another process" in str(refused)
+    [key] = tmp_path.glob("*/ledger.key")
+    [missing] = [one for one in several if not (one / "ledger.key").exists()]
+    (missing / "ledger.key").write_text("00" * 32)
+    await (await connect(url, missing)).aclose()
+    assert "was sealed last with another key than" in caplog.text
+    caplog.clear()
+    shutil.copy(key, missing)
+    await (await connect(url, missing)).aclose()
+    assert caplog.text == ""
 
 
 async def test_a_server_that_is_away_at_the_start_is_told(tmp_path: Path) -> None:
