@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import datetime
 from pathlib import Path
-from typing import Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -22,6 +22,9 @@ from proxy.journal import JournalFigures
 from proxy.ledger import Ledger, LedgerOutdated, Reader
 from proxy.ledger.sharing import Instance, InstanceState
 from proxy.ledger.signing import month_signer
+
+if TYPE_CHECKING:
+    from proxy.ledger.ed25519 import MonthSigner
 
 Force: TypeAlias = Literal["unpriced", "unbooked"]
 _RUNS_MS: Final = 600_000  # beyond the longest request: for its end to be booked
@@ -121,13 +124,7 @@ class Closer:
             closed_at_ms=who.at_ms,
             closed_by=who.actor,
         )
-        document = kept(found)
-        closed = ClosedStatement(
-            closing=_closing(found, digest(document)),
-            document=document,
-            public_key=signer.public_key,
-            signature=signer.sign(document),
-        )
+        closed = await asyncio.to_thread(_signed, found, signer)  # some have 30,000 lines
         try:
             await self._ledger.close_month(closed, _audit(closed.closing, who, order.reason))
         except LedgerOutdated as error:
@@ -264,6 +261,16 @@ def _check_turn(
     raise CloseRefused(
         f"{before.month} is closed for {whose}, which comes later: what is booked for "
         f"{order.month} is in the next statement"
+    )
+
+
+def _signed(found: MonthStatement, signer: MonthSigner) -> ClosedStatement:
+    document = kept(found)
+    return ClosedStatement(
+        closing=_closing(found, digest(document)),
+        document=document,
+        public_key=signer.public_key,
+        signature=signer.sign(document),
     )
 
 
