@@ -8,6 +8,8 @@ from __future__ import annotations
 import hashlib
 import ssl
 from collections.abc import Callable, Iterator, Mapping
+from importlib.util import find_spec
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -18,6 +20,7 @@ from proxy.config.secrets import guessable, other_syntax
 from proxy.config.settings import Settings, addresses_of
 from proxy.config.values import leads_to
 from proxy.core.http.headers import is_credential
+from proxy.core.http.hostnames import is_private
 from proxy.core.model_names import matches
 from proxy.core.spelling import nearest
 
@@ -60,6 +63,7 @@ def problems(settings: Settings, where: Mapping[str, str]) -> list[Problem]:
         _upstreams,
         _keys,
         _admin,
+        _oidc,
         _themselves,
         _sizes,
         rules.check,
@@ -225,6 +229,24 @@ def _admin(settings: Settings, problem: Callable[[str, str], None]) -> None:
             "admin.trusted_from" if admin.trusted_from else "admin.trusted_admins",
             "holds only with admin.trusted_header; name the header, or remove this",
         )
+
+
+def _oidc(settings: Settings, problem: Callable[[str, str], None]) -> None:
+    oidc = settings.admin.oidc
+    if not oidc.issuer:
+        return
+    for name, url in (("issuer", oidc.issuer), ("redirect", oidc.redirect)):
+        parts = urlsplit(url)
+        safe = parts.scheme == "https" or is_private(parts.hostname or "")
+        if parts.scheme not in ("http", "https") or not parts.hostname or not safe:
+            problem(f"admin.oidc.{name}", "expected https://…, or http:// to a private host")
+    if not oidc.redirect.endswith("/ui/oidc"):
+        problem("admin.oidc.redirect", "has to end with /ui/oidc, where the answer is taken")
+    for name in ("client_id", "client_secret"):
+        if not getattr(oidc, name):
+            problem(f"admin.oidc.{name}", "is empty; register these pages with the provider")
+    if find_spec("authlib") is None:
+        problem("admin.oidc", "needs a package that is missing: pip install 'tollkeeper[oidc]'")
 
 
 def _themselves(settings: Settings, problem: Callable[[str, str], None]) -> None:

@@ -9,20 +9,23 @@ import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 from aiohttp import web
 
 from proxy.admin.auth import Guard, known_by
 from proxy.admin.endpoint import AdminEndpoint
+from proxy.admin.pages import oidc
 from proxy.admin.pages.book_views import BookViews
 from proxy.admin.pages.forms import FIELDS_MAX, order_of
 from proxy.admin.pages.inside import InsideApi
 from proxy.admin.pages.look import PageLook, ShownPage
+from proxy.admin.pages.oidc import OidcSignIn
 from proxy.admin.pages.price_views import PriceViews
 from proxy.admin.pages.state_views import StateViews
 from proxy.admin.pages.tenant_pages import TenantPages
 from proxy.admin.pages.visitors import COOKIE, FORM_COOKIE, PageVisitor, Visitors
-from proxy.core.errors import ProxyError
+from proxy.core.errors import ProxyError, invalid_request
 from proxy.core.http import browser
 from proxy.core.http.headers import RawHeaders
 from proxy.dataplane.pages.rendering import Rendering
@@ -33,10 +36,12 @@ from proxy.dataplane.snapshot import Snapshot
 FILES: Final = Path(__file__).parent / "files"
 TEMPLATES: Final = (
     "admin_sign_in error overview admin_use admin_records admin_record admin_refusals teams keys"
-    " tenant new admin_limits credit prices audit ledger config made"
+    " tenant new admin_limits credit prices audit ledger config made arrived"
 ).split()
 SIGN_IN: Final = f"{PATH}/sign-in"
 SIGN_OUT: Final = f"{PATH}/sign-out"
+OIDC_BEGIN: Final = f"{SIGN_IN}/oidc"
+OIDC_END: Final = f"{PATH}/oidc"
 BODY_S: Final = 10.0  # how long a form may take to come
 _READING: Final = ("GET", "HEAD")
 _LOG: Final = logging.getLogger("tollkeeper.admin")
@@ -59,6 +64,7 @@ class BrowserPages:
         self._sign_in = SignIn(hmac.digest(key, b"admin pages: sign-in", "sha256"))
         self._wrong = WrongKeys()
         self._visitors = Visitors(self._sign_in, lambda: snapshot().settings.admin)
+        self._oidc = OidcSignIn(hmac.digest(key, b"admin pages: oidc", "sha256"))
         self._api = InsideApi(routes)
         book = BookViews(services)
         state = StateViews(services, self._api, book)
@@ -108,6 +114,9 @@ class BrowserPages:
         if path == SIGN_IN:
             _allow(request, "POST")
             return await self._signed_in(request)
+        if path in (OIDC_BEGIN, OIDC_END) and self._snapshot().settings.admin.oidc.issuer:
+            _allow(request, "GET")
+            return await (self._leaves if path == OIDC_BEGIN else self._returned)(request)
         if path == SIGN_OUT:
             _allow(request, "POST")
             return await self._signed_out(request, visitor)
@@ -188,6 +197,33 @@ class BrowserPages:
         kept = set_cookie(headers, COOKIE, cookie, LASTS_S)
         return _go(PATH, [kept, set_cookie(headers, FORM_COOKIE, "", 0)])
 
+    async def _leaves(self, request: web.Request) -> web.Response:
+        """Sends the browser to the provider, with a cookie that ties its answer to this browser."""
+        settings = self._snapshot().settings.admin.oidc
+        place, cookie = await self._oidc.begin(settings, self._services.now_ms())
+        # Lax: the answer is a link of the provider's site.
+        return _go(place, [_state(request, cookie, oidc.LASTS_S)])
+
+    async def _returned(self, request: web.Request) -> web.Response:
+        """Signs in whom the provider names. The page goes on by itself.
+
+        It is a page of ours, so that the browser sends the strict cookie with the next one.
+        """
+        headers, now_ms = request.raw_headers, self._services.now_ms()
+        cookie = browser.cookies(headers).get(oidc.STATE_COOKIE)
+        settings = self._snapshot().settings.admin.oidc
+        query = dict(request.query.items())
+        if len(query) < len(request.query):
+            raise invalid_request("The provider's answer names something twice. Sign in again.")
+        who = await self._oidc.end(settings, query, cookie, now_ms)
+        _LOG.info("%s signed in to the pages from %s by oidc", who, request.remote)
+        fields = [
+            set_cookie(headers, COOKIE, self._visitors.cookie_of(who, now_ms), LASTS_S),
+            set_cookie(headers, FORM_COOKIE, "", 0),
+            _state(request, "", 0),
+        ]
+        return _response(200, self._rendering.page("arrived", who=who), fields)
+
     async def _signed_out(self, request: web.Request, visitor: PageVisitor | None) -> web.Response:
         headers = request.raw_headers
         browser.check_own_form(headers)
@@ -218,6 +254,7 @@ class BrowserPages:
             over=over,
             from_elsewhere=browser.from_elsewhere(headers),
             support="",
+            oidc=urlsplit(self._snapshot().settings.admin.oidc.issuer).hostname,
         )
         fields = [set_cookie(headers, FORM_COOKIE, nonce, LASTS_S)]
         if over:
@@ -238,6 +275,10 @@ def _response(status: int, body: bytes, fields: _Fields = ()) -> web.Response:
     )
 
 
+def _state(request: web.Request, value: str, lasts_s: int) -> tuple[bytes, bytes]:
+    return set_cookie(request.raw_headers, oidc.STATE_COOKIE, value, lasts_s, site="Lax")
+
+
 def _style(style: bytes) -> web.Response:
     """The stylesheet, whose name changes with its content."""
     kept = (b"Cache-Control", b"public, max-age=86400, immutable")
@@ -246,7 +287,7 @@ def _style(style: bytes) -> web.Response:
 
 
 def _go(path: str, fields: _Fields = ()) -> web.Response:
-    """Sends the browser to another page. The place is a path, whatever is in front of us."""
+    """Sends the browser to a page of ours, by its path whatever is in front, or to a provider's."""
     place = (b"Location", path.encode())
     return web.Response(status=303, headers=_headers([*browser.PRIVATE, place, *fields]))
 

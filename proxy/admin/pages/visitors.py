@@ -9,14 +9,15 @@ address of that server is missing.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from hashlib import sha256
 from typing import Final
 
 import msgspec
 
-from proxy.admin.auth import Asker, digest_of, usable
+from proxy.admin.auth import Asker, Role, digest_of, usable
 from proxy.config.networks import is_within
-from proxy.config.settings import AdminSettings
+from proxy.config.settings import AdminSettings, OidcSettings
 from proxy.core.errors import ProxyError
 from proxy.core.http import browser
 from proxy.core.http.headers import RawHeaders
@@ -26,6 +27,7 @@ from proxy.dataplane.pages.sign_in import SignIn
 COOKIE: Final = "tollkeeper_admin"  # browsers send a cookie to every port of a host
 FORM_COOKIE: Final = "tollkeeper_admin_form"
 NAME_CHARS_MAX: Final = 128
+_OIDC: Final = "oidc "  # before the names of those that a provider signed in
 # Other servers take `_` and `.` in a header's name for `-`, so one in front may let these pass.
 _LIKE_A_DASH: Final = re.compile(rb"[_.]")
 
@@ -35,13 +37,13 @@ class PageVisitor(msgspec.Struct, frozen=True):
 
     seed · what the tokens of this browser's forms are made from
     nonce · the cookie that the browser has to keep for them; None: it is signed in by a cookie
-    header · the header by which a server in front named it; None: it signed in here
+    by · how it is known but for a token: the header of a server in front, or `oidc`
     """
 
     asker: Asker
     seed: str
     nonce: str | None = None
-    header: str | None = None
+    by: str = ""
 
     @property
     def may_change(self) -> bool:
@@ -50,8 +52,7 @@ class PageVisitor(msgspec.Struct, frozen=True):
 
     def origin(self, address: str | None) -> str:
         """From where it gives an order, as the audit says it."""
-        by = "" if self.header is None else f" {self.header}"
-        return f"page {address or 'unknown'}{by}"
+        return " ".join(filter(None, ("page", address or "unknown", self.by)))
 
 
 class Visitors:
@@ -71,21 +72,44 @@ class Visitors:
         name = _named(headers, settings, address)
         if name is not None:
             nonce = self._sign_in.nonce(cookies.get(FORM_COOKIE))
-            role: Final = "admin" if name in settings.trusted_admins else "viewer"
-            return PageVisitor(Asker(name, role), f"{nonce} {name}", nonce, settings.trusted_header)
+            asker = Asker(name, _role(name, settings.trusted_admins))
+            return PageVisitor(asker, f"{nonce} {name}", nonce, settings.trusted_header or "")
         cookie = cookies.get(COOKIE)
         if cookie is None:
             return None
         tokens = usable(settings.tokens)
 
         def digests_of(holder: str) -> list[bytes]:
+            if holder.startswith(_OIDC):
+                return [sha256(oidc_secret(settings.oidc)).digest()] if settings.oidc.issuer else []
             token = tokens.get(holder)
             return [] if token is None else [digest_of(token)]
 
         found = self._sign_in.holder(cookie, digests_of, now_ms)
         if found is None:
             return None
-        return PageVisitor(Asker(found[0], tokens[found[0]].role), cookie)
+        holder = found[0]
+        if holder.startswith(_OIDC):
+            who = holder.removeprefix(_OIDC)
+            return PageVisitor(Asker(who, _role(who, settings.oidc.admins)), cookie, by="oidc")
+        return PageVisitor(Asker(holder, tokens[holder].role), cookie)
+
+    def cookie_of(self, who: str, now_ms: int) -> str:
+        """The cookie of somebody whom the provider has signed in.
+
+        It ends when the provider's settings change. A token's name has no blank.
+        """
+        secret = oidc_secret(self._settings().oidc)
+        return self._sign_in.cookie(f"{_OIDC}{who}", secret, now_ms)
+
+
+def oidc_secret(settings: OidcSettings) -> bytes:
+    """What the cookies of those that the provider signed in stand for."""
+    return "\n".join((settings.issuer, settings.client_id, settings.client_secret)).encode()
+
+
+def _role(who: str, admins: Sequence[str]) -> Role:
+    return "admin" if who in admins else "viewer"
 
 
 def _named(headers: RawHeaders, settings: AdminSettings, address: str | None) -> str | None:

@@ -45,6 +45,7 @@ from proxy.config.settings.process import (
     LogSettings,
     MetricsSettings,
     ModelsSettings,
+    OidcSettings,
     PagesSettings,
     QuotaSettings,
     TimeoutSettings,
@@ -72,6 +73,7 @@ __all__ = [
     "MetricsSettings",
     "ModelsSettings",
     "NotifySettings",
+    "OidcSettings",
     "PagesSettings",
     "Passthrough",
     "Price",
@@ -212,8 +214,10 @@ def addresses_of(settings: Settings) -> tuple[str, ...]:
 def admin_listens(settings: Settings) -> bool:
     """Whether the admin plane listens on TCP: somebody can be known there."""
     admin = settings.admin
-    by_header = settings.pages.admin and admin.trusted_header is not None
-    return by_header or any(token.token for token in admin.tokens.values())
+    by_another = admin.trusted_header is not None or bool(admin.oidc.issuer)
+    return (settings.pages.admin and by_another) or any(
+        token.token for token in admin.tokens.values()
+    )
 
 
 def host_port(listen: str) -> tuple[str, int]:

@@ -37,6 +37,24 @@ class AdminToken(Block, frozen=True, kw_only=True):
     role: Annotated[Literal["admin", "viewer"], about("what the token may do")] = "viewer"
 
 
+class OidcSettings(Block, frozen=True, kw_only=True):
+    """An OpenID Connect provider that signs people in to the admin pages; the extra `oidc`."""
+
+    issuer: Annotated[
+        str, about("its issuer, as its discovery document states it; empty: there is none")
+    ] = ""
+    client_id: Annotated[str, about("the id that it knows these pages by")] = ""
+    client_secret: Annotated[str, about("the secret beside it", "secret")] = ""
+    redirect: Annotated[
+        str, about("the address of /ui/oidc as browsers reach it, registered with it")
+    ] = ""
+    scope: Annotated[str, about("what is asked for")] = "openid email"
+    claim: Annotated[str, about("the claim that names somebody in the audit")] = "email"
+    admins: Annotated[
+        tuple[str, ...], about("who of those may change things; all others may only look")
+    ] = ()
+
+
 class AdminSettings(Block, frozen=True, kw_only=True):
     """The admin API on TCP, if a token is configured.
 
@@ -66,6 +84,7 @@ class AdminSettings(Block, frozen=True, kw_only=True):
         tuple[str, ...],
         about("who of those that it names may change things; all others may only look"),
     ] = ()
+    oidc: Annotated[OidcSettings, about("sign-in to the pages at a provider")] = OidcSettings()
     stale_max_s: Annotated[
         float | None,
         seconds(

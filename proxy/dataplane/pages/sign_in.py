@@ -148,13 +148,16 @@ class WrongKeys:
         return place if place in self._counts or len(self._counts) < ADDRESSES_MAX else ""
 
 
-def set_cookie(headers: RawHeaders, name: str, value: str, lasts_s: int) -> tuple[bytes, bytes]:
+def set_cookie(
+    headers: RawHeaders, name: str, value: str, lasts_s: int, *, site: str = "Strict"
+) -> tuple[bytes, bytes]:
     """The field that sets a cookie, or takes it away with 0 seconds.
 
-    `headers` are the request's: they say whether the browser came by https.
+    `headers` are the request's: they say whether the browser came by https. `site`: Lax is sent,
+    too, where a link of another site leads here.
     """
     secure = "; Secure" if browser.by_https(headers) else ""
-    said = f"{name}={value}; Path={PATH}; Max-Age={lasts_s}; HttpOnly; SameSite=Strict{secure}"
+    said = f"{name}={value}; Path={PATH}; Max-Age={lasts_s}; HttpOnly; SameSite={site}{secure}"
     return b"Set-Cookie", said.encode("latin-1", "replace")
 
 
