@@ -104,6 +104,8 @@ class Services:
         self.waiting: set[RunningExchange] = set()  # for a connection
         # When other processes were last heard of, by `monotonic`; None: there are none.
         self.heard_s: float | None = None
+        # Of keys and teams: in effect here, and in the shared ledger as it was seen last.
+        self.keys_versions = (0, 0)
         self.draining = False  # the process is stopping: not ready, no new exchanges
         self.drains = KeyPlaces()  # answers read on for a client that left
         self.uploads = KeyPlaces()  # requests whose body is sent on while it comes
@@ -115,6 +117,11 @@ class Services:
     def heard(self, now_s: float) -> None:
         """All that other processes have written up to now, by `monotonic`, is known here."""
         self.heard_s = now_s
+
+    @property
+    def silent_s(self) -> float:
+        """How long ago all that others have written was known here; 0: there are no others."""
+        return 0.0 if self.heard_s is None else max(0.0, monotonic() - self.heard_s)
 
     def refuse_if_unsure(self) -> None:
         """503 for a key that is not known here, while it may have just been made elsewhere."""

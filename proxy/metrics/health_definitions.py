@@ -99,6 +99,28 @@ HEALTH: tuple[Spec, ...] = (
         "nothing was heard for 5 s.",
     ),
     Spec(
+        "keys_silent_seconds",
+        "gauge",
+        (),
+        "seconds",
+        "How long ago all that other processes have written of keys and teams was last in effect "
+        "here; 0: there are no others.",
+    ),
+    Spec(
+        "keys_version",
+        "gauge",
+        (),
+        "changes",
+        "The version of keys and teams that is in effect, where processes share the ledger.",
+    ),
+    Spec(
+        "keys_version_ledger",
+        "gauge",
+        (),
+        "changes",
+        "The version of them in the ledger, as this process saw it last.",
+    ),
+    Spec(
         "lapsed_holds",
         "gauge",
         (),

@@ -15,7 +15,7 @@ from proxy.accounting.clearing import clear_ms
 from proxy.dataplane.gateway import Gateway
 from proxy.dataplane.services import Services
 from proxy.ledger import LedgerError, LedgerUnavailable
-from proxy.ledger.sharing import NameTaken, Sharing
+from proxy.ledger.sharing import HeardOf, NameTaken, Sharing
 from proxy.server.tenancy import Tenancy
 from proxy.tenants.directory import Directory
 from proxy.tenants.ring import KeyRing
@@ -62,8 +62,11 @@ class Following:
             try:
                 await self._make_up()
                 clear = clear_ms(self._services.journal, self._services.now_ms())
-                if await self._sharing.look(clear) != self._tenancy.known:
+                there = await self._sharing.look(clear)
+                self._tell_versions(there)
+                if there != self._tenancy.known:
                     await self._tenancy.hear()
+                    self._tell_versions(there)
             except NameTaken:
                 raise
             except (LedgerError, LedgerUnavailable) as error:
@@ -72,6 +75,10 @@ class Following:
             else:
                 self._heard()
                 await self._tenancy.note_heard()
+
+    def _tell_versions(self, there: HeardOf) -> None:
+        known = self._tenancy.known.tenants
+        self._services.keys_versions = (known, max(there.tenants, known))
 
     async def _make_up(self) -> None:
         if self._missing is not None:

@@ -96,6 +96,8 @@ def refusals(values: str, code: str = "rate_limit_exceeded") -> Series:
     }
 
 
+SHARED = f'{PROXY}, scope="team", id="a", limit="each"'
+
 CASES = (
     Case("TollkeeperDown", {f"up{{{PROXY}}}": "1x4 0x10"}, {f"up{{{PROXY}}}": "1x4 0x1 1x10"}, "8m", ON, "Prometheus cannot scrape a:9464: the process is down, or its metrics address cannot be reached."),
     Case("TollkeeperJournalNotWritable", gauge("journal_failures_total", "0x4 1x10"), gauge("journal_failures_total", "5x20"), "6m", ON, "a:9464 cannot write its journal, and refuses new requests while that lasts."),
@@ -109,6 +111,7 @@ CASES = (
     Case("TollkeeperQuotaAway", gauge("quota_failures_total", "0x4 0+50x10"), gauge("quota_failures_total", "7x20"), "9m", ON, "a:9464 had no answer of the shared quota for 100 requests in two minutes. Strict limits refuse them; others let them through and count them later, as quota.on_outage says."),
     Case("TollkeeperStrictWaits", gauge("quota_partial_seconds", "0x2 10+60x5"), gauge("quota_partial_seconds", "0 20 0 29x9"), "4m", ON, "Strict limits refuse on a:9464, for 1m 10s now: the counts of the shared quota are away, or lack what a process used that says nothing."),
     Case("TollkeeperInstanceLapsed", gauge("instances", "0x2 1x10", f'{PROXY}, state="lapsed"'), gauge("instances", "3x10", f'{PROXY}, state="live"'), "7m", {"job": "tollkeeper"}, "1 processes that share the ledger say nothing. What they hold of limits stays held, and what their journals have is not booked."),
+    Case("TollkeeperKeysStale", gauge("keys_silent_seconds", "0x2 90+60x10"), gauge("keys_silent_seconds", "0x2 59x10"), "3m", ON, "a:9464 has not heard of keys and teams for 1m 30s: a key that is revoked meanwhile is served there."),
     Case("TollkeeperDataDirFull", gauge("data_dir_free_bytes", "536870912x10"), gauge("data_dir_free_bytes", "2147483648x10"), "5m", ON, "512MiB are free where a:9464 keeps its journal. When none are, every request is refused."),
     Case(
         "TollkeeperDataDirFilling", gauge("data_dir_free_bytes", "100000000000-100000000x90"), gauge("data_dir_free_bytes", "100000000000-50000000x90"), "70m", ON,
@@ -129,6 +132,10 @@ CASES = (
     Case(
         "TollkeeperStrictBreach", gauge("strict_breaches_total", "_x30 2x30", f'{PROXY}, scope="key", id="alice", limit="hard"'), gauge("strict_breaches_total", "2x60", f'{PROXY}, scope="key", id="alice", limit="hard"'), "35m",
         {"job": "tollkeeper", "scope": "key", "id": "alice", "limit": "hard"}, "Requests used more of hard than they could be bounded by: a vendor billed beyond a cap, or answered from a dearer model.",
+    ),
+    Case(
+        "TollkeeperLimitValuesShared", gauge("limit_values_shared", "0x2 1x10", SHARED), gauge("limit_values_shared", "0x10", SHARED), "5m", {"job": "tollkeeper", "scope": "team", "id": "a", "limit": "each"},
+        "each has more values than quota.values_max: those that come now share one count, and may refuse each other.",
     ),
     Case(
         "TollkeeperKeyExpiring", gauge("key_expiry_timestamp_seconds", "432000x10", f'{PROXY}, key="alice"'), gauge("key_expiry_timestamp_seconds", "864000x10", f'{PROXY}, key="alice"'), "5m",

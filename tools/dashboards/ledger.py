@@ -53,6 +53,10 @@ PROCESSES = Row("Processes that share the ledger", (
         Query("max(increase(tollkeeper_quota_epochs_total[$__range]))", "times"),
         Query("max by (instance) (tollkeeper_quota_build_seconds)", "seconds {{instance}}"),
     ), low=0, width=8),
+    Panel("Keys last heard of", "How long ago all that other processes have written of keys and teams was in effect at each process. Meanwhile it serves what it knew.", "s", (each("keys_silent_seconds"),), low=0, width=12, warn=10, fail=60, alert="TollkeeperKeysStale"),
+    Panel("Version of keys", "Of keys and teams: in effect at each process, and in the ledger as it saw it last. Between the two lies what is not in effect yet.", "short", (
+        each("keys_version", "in effect {{instance}}"), each("keys_version_ledger", "in the ledger, seen by {{instance}}"),
+    ), low=0, width=12, alert="TollkeeperKeysStale"),
 ))  # fmt: skip
 
 ROOM = Row("Room and dates", (

@@ -51,7 +51,7 @@ NEAR = Row("Who is near", (
     ), "bargauge", 12, 12, warn=0.5, fail=0.9, low=0, high=1, alert="TollkeeperBudgetBurningFast"),
     Panel("Each limit", "Amount with credits, used, held, and the time to its reset, in the limit's unit; how many values a limit with `per` counts apart, and whether more share one count (1).", "short", (
         Query(count("amount"), "amount"), Query(count("used"), "used"), Query(count("held"), "held"), Query(f"clamp_min({count('reset_timestamp_seconds')} - time(), 0)", "resets in (s)"), Query(f"max by (scope, id, limit) (tollkeeper_limit_values{{{WHICH}}})", "values"), Query(f"max by (scope, id, limit) (tollkeeper_limit_values_shared{{{WHICH}}})", "shared"),
-    ), "table", 24, 10, hidden=("scope", "id")),
+    ), "table", 24, 10, hidden=("scope", "id"), alert="TollkeeperLimitValuesShared"),
 ))  # fmt: skip
 
 OVER_TIME = Row("Over time", (

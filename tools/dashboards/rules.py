@@ -108,6 +108,7 @@ ALERTS: Sequence[Alert] = (
     Alert("TollkeeperQuotaAway", "critical", grew("quota_failures_total", "2m"), "1m", "{{ $labels.instance }} had no answer of the shared quota for {{ $value | humanize }} requests in two minutes. Strict limits refuse them; others let them through and count them later, as quota.on_outage says."),
     Alert("TollkeeperStrictWaits", "critical", "tollkeeper_quota_partial_seconds > 30", "0m", "Strict limits refuse on {{ $labels.instance }}, for {{ $value | humanizeDuration }} now: the counts of the shared quota are away, or lack what a process used that says nothing."),
     Alert("TollkeeperInstanceLapsed", "warning", 'max by (job) (tollkeeper_instances{state="lapsed"}) > 0', "2m", "{{ $value | humanize }} processes that share the ledger say nothing. What they hold of limits stays held, and what their journals have is not booked."),
+    Alert("TollkeeperKeysStale", "critical", "tollkeeper_keys_silent_seconds > 60", "0m", "{{ $labels.instance }} has not heard of keys and teams for {{ $value | humanizeDuration }}: a key that is revoked meanwhile is served there."),
     Alert("TollkeeperDataDirFull", "critical", "tollkeeper_data_dir_free_bytes < 1073741824", "1m", "{{ $value | humanize1024 }}B are free where {{ $labels.instance }} keeps its journal. When none are, every request is refused."),
     Alert("TollkeeperDataDirFilling", "warning", "predict_linear(tollkeeper_data_dir_free_bytes[6h], 86400) < 0", "30m", "At this pace the data directory of {{ $labels.instance }} is full within a day."),
     Alert("TollkeeperRecovered", "warning", grew("recovered_total", "15m"), "0m", "{{ $labels.instance }} charged {{ $value | humanize }} requests by what a crash had left of them."),
@@ -133,6 +134,7 @@ ALERTS: Sequence[Alert] = (
     ),
     Alert("TollkeeperRefusalsSurge", "warning", "code:tollkeeper_refusals:rate5m > 0.2 and code:tollkeeper_refusals:rate5m > 3 * code:tollkeeper_refusals:rate1h", "5m", "{{ $value | printf `%.1f` }} requests a second are refused with {{ $labels.code }}, several times more than in the hour."),
     Alert("TollkeeperStrictBreach", "critical", f"sum by (job, scope, id, limit) {grew('strict_breaches_total', '15m')}", "0m", "Requests used more of {{ $labels.limit }} than they could be bounded by: a vendor billed beyond a cap, or answered from a dearer model."),
+    Alert("TollkeeperLimitValuesShared", "warning", "max by (job, scope, id, limit) (tollkeeper_limit_values_shared) == 1", "0m", "{{ $labels.limit }} has more values than quota.values_max: those that come now share one count, and may refuse each other."),
     Alert("TollkeeperKeyExpiring", "warning", "tollkeeper_key_expiry_timestamp_seconds - time() < 7 * 86400 and tollkeeper_key_expiry_timestamp_seconds > time()", "0m", "The key {{ $labels.key }} expires in {{ $value | humanizeDuration }}."),
     Alert("TollkeeperNoticeLost", "warning", f"sum by (job, event, result) {grew('notifications_total', '15m', '{result!=' + chr(34) + 'delivered' + chr(34) + '}')}", "0m", "A notice of {{ $labels.event }} reached nobody: {{ $labels.result }}."),
     # The upstreams.
