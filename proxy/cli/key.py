@@ -186,12 +186,13 @@ def show(config_path: Path | None, as_json: bool, name: str) -> None:
         ("made", formats.moment(one.created_at_ms)),
         ("made by", formats.text(one.created_by)),
     ]
-    secrets_made = [
-        formats.moment(secret.made_at_ms)
-        + ("" if secret.until_ms is None else f", good until {formats.moment(secret.until_ms)}")
-        for secret in one.secrets
-    ]
-    rows.append(("secret made", "; ".join(secrets_made) or formats.UNKNOWN))
+    for secret in one.secrets:
+        made = formats.moment(secret.made_at_ms)
+        if secret.until_ms is None:
+            rows.append(("secret made", made))
+        else:
+            until = formats.moment(secret.until_ms)
+            rows.append(("replaced secret", f"made {made}, good until {until}"))
     common.print_fields([row for row in rows if row[1] != formats.UNKNOWN])
 
 

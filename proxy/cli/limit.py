@@ -69,7 +69,7 @@ _REFUSALS = (
     Column("code"),
     Column("limit", drop=2),
     Column("refusals", right=True),
-    Column("last", drop=1),
+    Column("last quarter hour", drop=1),
 )
 
 

@@ -25,6 +25,8 @@ SAYS = {
 
 DEPTH_MAX = 16  # of mappings and lists in each other
 
+NAMES_ALIKE = 0.5  # of names that people choose: one that is less like it is a guess
+
 
 class Mistake(Exception):
     """What is said cannot be used. The message says what to write instead."""
@@ -39,7 +41,7 @@ def read_key(name: str, says: Mapping[str, Any], known: Settings) -> KeySettings
     """A key as config.yaml would have it; `known` has the teams. Raises Mistake."""
     key = _read(TenantKind.KEY, name, says, known).keys[name]
     if key.team is not None and key.team not in known.teams:
-        close = nearest(key.team, known.teams)
+        close = nearest(key.team, known.teams, NAMES_ALIKE)
         hint = f"; the nearest is {close}" if close is not None else ""
         raise Mistake(f"team: there is no team {key.team!r}{hint}")
     if key.role == "lead" and key.team is None:

@@ -16,7 +16,7 @@ from proxy.config.settings import Price, Settings, UpstreamTimeouts, timeouts_of
 from proxy.config.vendors import in_the_clear, path_advice, rate_advice
 from proxy.config.zones import surprise
 from proxy.core.limits.language import parse
-from proxy.core.limits.limit import Limit
+from proxy.core.limits.limit import Limit, Scope
 from proxy.core.model_names import overlaps
 
 PER_MILLION = 1_000_000
@@ -97,9 +97,6 @@ def _keys(settings: Settings, now_ms: int) -> Iterator[str]:
     for name, key in settings.keys.items():
         if key.expires is not None and instant_ms(key.expires, settings.timezone) <= now_ms:
             yield f"keys.{name}.expires is past ({key.expires}): the key is refused"
-    used = {key.team for key in settings.keys.values()}
-    if settings.keys and (idle := [name for name in settings.teams if name not in used]):
-        yield f"teams: {_some(idle)} have no key"
 
 
 def _globs(settings: Settings) -> Iterator[str]:
@@ -299,6 +296,25 @@ def _limits(settings: Settings) -> Iterator[str]:
             f"limits: {money[0]} counts money and nothing has a price, so every request under it"
             " answers 403 model_not_priced; add `prices` or a price_source"
         )
+    yield from _unbounded(settings)
+
+
+def _unbounded(settings: Settings) -> Iterator[str]:
+    """Limits whose values callers make up, where nothing bounds their key or team as a whole."""
+    limits = rules_of(settings).configured()
+    whole = {(limit.scope, limit.scope_id) for limit in limits if limit.dimension is None}
+    bounds_all = any(scope is Scope.PROXY for scope, _ in whole)
+    for limit in limits:
+        owners = {(limit.scope, limit.scope_id)}
+        if limit.scope is Scope.KEY and limit.scope_id in settings.keys:
+            team = settings.keys[limit.scope_id].team
+            owners |= set() if team is None else {(Scope.TEAM, team)}
+        if limit.dimension is not None and not bounds_all and not owners & whole:
+            yield (
+                f"limits: {limit.id} counts each value apart, and callers choose the values:"
+                f" nothing bounds {limit.scope} {limit.scope_id} as a whole; add a limit without"
+                f" `per {limit.dimension}` beside it"
+            )
 
 
 def _timeouts(settings: Settings) -> Iterator[str]:

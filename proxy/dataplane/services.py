@@ -118,6 +118,10 @@ class Services:
         """All that other processes have written up to now, by `monotonic`, is known here."""
         self.heard_s = now_s
 
+    def saw_versions(self, known: int, there: int) -> None:
+        """Of keys and teams this one is in effect, and that one was seen in the shared ledger."""
+        self.keys_versions = (known, there)
+
     @property
     def silent_s(self) -> float:
         """How long ago all that others have written was known here; 0: there are no others."""

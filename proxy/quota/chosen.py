@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 
 import msgspec
 
+from proxy.config.managed import NAMES_ALIKE
 from proxy.config.settings import Settings
 from proxy.core.errors import ProxyError, invalid_request
 from proxy.core.limits.limit import Limit, Scope
@@ -69,7 +70,7 @@ def _owners(limits: Iterable[Limit], scope: Scope) -> set[str]:
 
 def _known(kind: str, name: str, known: Collection[str]) -> None:
     if name not in known:
-        close = nearest(name, known)
+        close = nearest(name, known, NAMES_ALIKE)
         hint = f"; the nearest is {close}" if close is not None else ""
         raise ProxyError(
             404,

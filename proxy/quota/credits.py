@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from proxy.config.instants import instant_ms
+from proxy.config.managed import NAMES_ALIKE
 from proxy.config.settings import Settings
 from proxy.core.calendar import Per
 from proxy.core.errors import ProxyError, invalid_request
@@ -162,7 +163,7 @@ def _limit(id: str, limits: Sequence[Limit]) -> Limit:
 
 
 def _not_found(id: str, known: Iterable[str]) -> ProxyError:
-    close = nearest(id, known)
+    close = nearest(id, known, NAMES_ALIKE)
     hint = f"; the nearest is {close}" if close is not None else ""
     message = f"There is no limit {id[:200]!r}{hint}. `tollkeeper limit list` names all."
     return ProxyError(404, "invalid_request_error", "limit_not_found", message, param="limit")

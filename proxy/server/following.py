@@ -78,7 +78,7 @@ class Following:
 
     def _tell_versions(self, there: HeardOf) -> None:
         known = self._tenancy.known.tenants
-        self._services.keys_versions = (known, max(there.tenants, known))
+        self._services.saw_versions(known, max(there.tenants, known))
 
     async def _make_up(self) -> None:
         if self._missing is not None:

@@ -45,6 +45,7 @@ class _Compiled(msgspec.Struct, frozen=True):
     needs_restart: Sequence[str]
 
 
+IDLE_TOLD_MAX = 10  # teams in a line of the log
 SIGNALLED = ReloadOrder(*BY_SIGNAL)
 
 
@@ -192,9 +193,15 @@ def _not_reloaded(status: int, code: str, message: str) -> ProxyError:
 
 
 def tell_faults(directory: Directory) -> None:
-    """Tells of keys and teams of the database that this config has no place for."""
+    """Tells of keys and teams of the database that this config has no place for, and idle teams."""
     for (kind, name), fault in directory.faults.items():
         LOG.warning("the %s %r of the database is refused: %s", kind, name, fault)
+    settings = directory.settings
+    used = {key.team for key in settings.keys.values()}
+    idle = [name for name in settings.teams if name not in used]
+    if settings.keys and idle:
+        some = ", ".join(idle[:IDLE_TOLD_MAX]) + " …" * (len(idle) > IDLE_TOLD_MAX)
+        LOG.warning("teams without a key, in the config or made at run time: %s", some)
 
 
 def describe(services: Services, settings: Settings) -> None:

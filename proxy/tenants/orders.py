@@ -6,7 +6,7 @@ Nothing here writes: the change is written whole with its audit, and takes effec
 from __future__ import annotations
 
 import datetime
-import itertools
+import heapq
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from proxy.config.instants import INSTANT
-from proxy.config.managed import SAYS, Mistake, check_words, read_key, read_team
+from proxy.config.managed import NAMES_ALIKE, SAYS, Mistake, check_words, read_key, read_team
 from proxy.config.secrets import guessable
 from proxy.config.settings import KeySettings
 from proxy.config.values import KINDS
@@ -360,7 +360,9 @@ def _raw(says: Mapping[str, Any]) -> msgspec.Raw:
 
 def _unknown(directory: Directory, kind: TenantKind, name: str) -> ProxyError:
     known = directory.settings.keys if kind is TenantKind.KEY else directory.settings.teams
-    close = nearest(name[:100], itertools.islice(known, LIKE_MAX))
+    # Of ten thousand names a comparison takes a fifth of a second: those that begin alike do.
+    like = heapq.nlargest(LIKE_MAX, known, lambda one: _begin_alike(one, name))
+    close = nearest(name[:100], like, NAMES_ALIKE)
     hint = f" The nearest is {close!r}." if close is not None else ""
     return ProxyError(
         404,
@@ -368,6 +370,14 @@ def _unknown(directory: Directory, kind: TenantKind, name: str) -> ProxyError:
         f"{kind}_not_found",
         f"There is no {kind} {name[:200]!r}.{hint} `tollkeeper {kind} list` names all.",
         param="name",
+    )
+
+
+def _begin_alike(one: str, other: str) -> int:
+    """How many characters they have in common from their beginning."""
+    return next(
+        (place for place, (a, b) in enumerate(zip(one, other, strict=False)) if a != b),
+        min(len(one), len(other)),
     )
 
 

@@ -242,7 +242,7 @@ def test_refusals_are_listed_by_key_and_reason(
         (None, None, "invalid_api_key", None, 2, bucket_ms, bucket_ms),
     ]
     shown = call("limit", "refusals", "--from", "2026-01-01").stdout.splitlines()
-    assert shown[1].split() == ["key", "team", "code", "limit", "refusals", "last"]
+    assert shown[1].split() == "key team code limit refusals last quarter hour".split()
     assert "alice  research  insufficient_quota" in shown[3] and "soft-day" in shown[3]
     assert json.loads(call("limit", "refusals", "--from", "2030-01-01", "--json").stdout) == []
     none = call("limit", "refusals", "--from", "2030-01-01").stdout

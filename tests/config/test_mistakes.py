@@ -41,6 +41,21 @@ def told(tmp_path: Path, **changes: object) -> list[str]:
         return list(error.messages)
 
 
+@pytest.mark.parametrize(
+    "beside",
+    [
+        {"limits": ["9 requests/day"]},
+        {"teams__r__limits": ["9 requests/day per end_user", "5 USD/day"]},
+        {"teams__r__limits": ["5 USD/day"], "keys__a__limits": ["9 requests/day per end_user"]},
+    ],
+)
+def test_a_limit_per_value_with_one_beside_it_is_no_mistake(
+    tmp_path: Path, beside: dict[str, object]
+) -> None:
+    changes = {"teams__r__limits": ["9 requests/day per end_user"], **beside}
+    assert not [line for line in told(tmp_path, **changes) if "as a whole" in line]
+
+
 def test_a_config_without_mistakes_has_nothing_to_be_told(tmp_path: Path) -> None:
     assert told(tmp_path) == []
 
@@ -69,7 +84,7 @@ MISTAKES: list[tuple[dict[str, object], str]] = [
     ({"keys__a__secret": "changeme-changeme-changeme"}, "keys.a.secret is made of words, repetitions or sequences"),
     ({"keys__a__secret": "sk-proj-Zq81mZ"}, "is upstreams.v.api_key"),
     ({"keys__a__team": None}, "keys: a name no team"),
-    ({"teams__idle": {}}, "teams: idle have no key"),
+    ({"teams__r__limits": ["9 requests/day per end_user"]}, "counts each value apart, and callers choose the values: nothing bounds team r as a whole"),
     ({"keys__a__expires": "2020-01-01"}, "is past (2020-01-01): the key is refused"),
     ({"keys__a__models": ["claude-*"]}, "keys.a.models: no route leads to a model like claude-*, so it never holds"),
     ({"teams__r__limits": ["5 USD/day for o1-*"]}, "no route leads to a model like o1-*"),

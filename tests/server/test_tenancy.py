@@ -37,6 +37,17 @@ async def test_a_key_that_a_new_config_has_no_place_for_is_refused_and_told(
         assert await admin.call(bob) == await admin.call(carol) == (200, "")
 
 
+async def test_a_team_is_idle_only_where_no_key_of_the_database_names_it_either(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    teams: dict[str, object] = {"research": {}, "lab": {}, "attic": {}}
+    async with desk(tmp_path, teams=teams) as admin:
+        await admin.make("bob", team="lab")
+        caplog.clear()
+        await admin.proxy.server.reload()
+        assert "made at run time: attic" in caplog.text
+
+
 async def test_a_reload_and_changes_at_once_lose_none_of_both(tmp_path: Path) -> None:
     async with desk(tmp_path) as admin:
         made, *_ = await asyncio.gather(
