@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from proxy.admin.adjusting import adjust_route
+from proxy.admin.archiving import archive_route
 from proxy.admin.books import book_routes
 from proxy.admin.endpoint import AdminEndpoint
 from proxy.admin.erasure import erase_route
@@ -54,6 +55,7 @@ def admin_routes(
             *book_routes(services, snapshot),
             *verify_book_routes(services, key_file),
             erase_route(services),
+            archive_route(services),
             *month_routes(services, snapshot, key_file),
             *statement_routes(services, snapshot, key_file),
             *price_routes(services, snapshot),

@@ -25,6 +25,10 @@ from proxy.ledger.verification import NEWEST, VerifyStep
             "proxy.cli.ledger_adjust:adjust",
             "Book an amount by hand, or move a month's use to another team or label.",
         ),
+        "archive": (
+            "proxy.cli.ledger_archive:archive",
+            "Write sealed months as Parquet files, and take their records out of the ledger.",
+        ),
         "backup": (
             "proxy.cli.ledger_backup:backup",
             "Copy the ledger into FILE, as it stands at one moment, while a process may use it.",

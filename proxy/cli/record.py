@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, tzinfo
 from pathlib import Path
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 import click
@@ -11,9 +12,23 @@ import msgspec
 
 from proxy.accounting.explained import Explained, explained, in_words
 from proxy.cli import common, formats
+from proxy.cli.lazy import later
 from proxy.core.records.by_hand import BY_HAND
 from proxy.core.records.canonical import COLUMNS
 from proxy.ledger.reading import Entry
+
+if TYPE_CHECKING:
+    from proxy.accounting.archiving import found as archived
+else:
+    archived = later("proxy.accounting.archiving.found")
+
+
+_archive_option = click.option(
+    "--archive",
+    type=click.Path(file_okay=False, exists=True, path_type=Path),
+    metavar="DIR",
+    help="Where the files of archived months are.",
+)
 
 
 @click.group()
@@ -25,8 +40,11 @@ def record() -> None:
 @common.config_option
 @common.data_dir_option
 @common.json_option
+@_archive_option
 @click.argument("id")
-def show(config_path: Path | None, data_dir: Path | None, as_json: bool, id: str) -> None:
+def show(
+    config_path: Path | None, data_dir: Path | None, as_json: bool, archive: Path | None, id: str
+) -> None:
     """Show one record, how its amounts came about, and its adjustments.
 
     ID is the `x-tollkeeper-id` of the answer.
@@ -38,11 +56,8 @@ def show(config_path: Path | None, data_dir: Path | None, as_json: bool, id: str
     book = common.open_book(config_path, data_dir)
     found = common.ask(lambda: book.reader.record(id))
     if found is None:
-        raise common.Failed(
-            f"The ledger has no record {id}. A request is booked within moments of its end. One "
-            "that the proxy refused never is: `tollkeeper limit refusals` counts those, and the "
-            "log has a line for each."
-        )
+        _show_archived(book, archive, id, as_json=as_json)
+        return
     told = common.ask(lambda: list(explained(found, book.reader)))
     if as_json:
         first, *others = (flat(one.entry) | {"explanation": one.how} for one in told)
@@ -64,8 +79,11 @@ def show(config_path: Path | None, data_dir: Path | None, as_json: bool, id: str
     show_default=True,
     help="tlog-proof: as transparency logs have it, c2sp.org/tlog-proof.",
 )
+@_archive_option
 @click.argument("id")
-def proof(config_path: Path | None, data_dir: Path | None, form: str, id: str) -> None:
+def proof(
+    config_path: Path | None, data_dir: Path | None, form: str, archive: Path | None, id: str
+) -> None:
     """Prove that one record is in its sealed month.
 
     Anybody who has the public key of the ledger's months can check it, without this program and
@@ -78,12 +96,44 @@ def proof(config_path: Path | None, data_dir: Path | None, form: str, id: str) -
     """
     book = common.open_book(config_path, data_dir)
     found = common.ask(lambda: book.reader.proof(id))
+    if found is None and archive is not None:
+        found = common.ask(lambda: archived.proof_in(archive, book.reader.archives(), id))
     if found is None:
-        raise common.Failed(f"The ledger has no record {id}: `tollkeeper record show` says more.")
+        raise _missing(book, id, archive)
     if form == "json":
         common.print_json(found)
     else:
         click.echo(found.tlog_proof(), nl=False)
+
+
+def _show_archived(
+    book: common.OpenLedger, archive: Path | None, id: str, *, as_json: bool
+) -> None:
+    """Show a record that is in the file of an archived month. Raises Failed where it is in none."""
+    found: list[Entry] = []
+    if archive is not None:
+        found = common.ask(lambda: archived.record_in(archive, book.reader.archives(), id))
+    if not found:
+        raise _missing(book, id, archive)
+    if as_json:
+        first, *others = map(flat, found)
+        common.print_json(first | {"adjustments": others})
+        return
+    for entry in found:
+        _print(entry, book.zone)
+
+
+def _missing(book: common.OpenLedger, id: str, archive: Path | None) -> common.Failed:
+    """What to say of a record that is not found."""
+    where = None
+    if archive is None:
+        where = archived.where(common.ask(book.reader.archives), id)
+    return common.Failed(
+        f"The ledger has no record {id}. "
+        + (f"{where[0].upper()}{where[1:]}. " if where is not None else "")
+        + "A request is booked within moments of its end. One that the proxy refused never is: "
+        "`tollkeeper limit refusals` counts those, and the log has a line for each."
+    )
 
 
 def flat(entry: Entry) -> dict[str, object]:

@@ -20,6 +20,7 @@ from proxy.core.records.canonical import COLUMNS
 from proxy.core.records.checkpoints import RecordProof
 from proxy.core.statements.closing import ClosedStatement, Closing
 from proxy.journal import JournalFigures
+from proxy.ledger.archives import Archive
 from proxy.ledger.reading import (
     ALL_SUMS,
     PAGE_SEQS,
@@ -181,6 +182,10 @@ class RemoteReader:
         """See `BookReader.anchor`."""
         found: Anchor = self._ask(verifying.ANCHOR_PATH, {}, Anchor)
         return found
+
+    def archives(self) -> list[Archive]:
+        """See `BookReader.archives`. The process does not tell."""
+        return []
 
     def closings(self) -> list[Closing]:
         """See `BookReader.closings`."""

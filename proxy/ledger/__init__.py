@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import tzinfo
 from pathlib import Path
 from types import ModuleType
-from typing import Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import msgspec
 
@@ -23,6 +23,9 @@ from proxy.core.statements.closing import ClosedStatement
 from proxy.core.usage import UsageRecord
 from proxy.ledger.reading import Reader as Reader
 from proxy.system.backends import backend, masked
+
+if TYPE_CHECKING:
+    from proxy.ledger.archives import Archive, ArchiveOrder
 
 BATCH_MAX = 64  # records a transaction that every ledger takes
 
@@ -177,6 +180,13 @@ class Ledger(Protocol):
 
         Raises LedgerOutdated, and stores nothing, where its number is not the next one, or the
         month is closed already for that team. Raises LedgerUnavailable.
+        """
+        ...
+
+    async def archive(self, order: ArchiveOrder, audit: Audit) -> Archive:
+        """Take the records of the month out of the book, durably; what the book keeps of it.
+
+        Raises LedgerUnavailable, and LedgerError with the reason where the month has to stay.
         """
         ...
 

@@ -20,6 +20,7 @@ from proxy.core.records.canonical import COLUMNS, Value, record_from
 from proxy.core.records.checkpoints import RecordProof
 from proxy.core.statements.closing import ClosedStatement, Closing
 from proxy.core.usage import UsageRecord
+from proxy.ledger.archives import Archive
 from proxy.ledger.kept_answers import KeptAnswer as KeptAnswer
 from proxy.ledger.listing import Listing as Listing
 from proxy.ledger.listing import RowChoice as RowChoice
@@ -263,6 +264,10 @@ class BookReader(Protocol):
 
         Raises LedgerError where the month is not sealed yet, or is not as it was sealed.
         """
+        ...
+
+    def archives(self) -> list[Archive]:
+        """The months whose records were taken out of the book, the oldest first."""
         ...
 
     def closings(self) -> list[Closing]:

@@ -104,7 +104,7 @@ def _past(reader: Reader, rules: Rules, currency: str, zone: ZoneInfo, now_ms: i
             from_ms = None if per is Per.TOTAL else start_ms
             rows = reader.usage(list(_BY), from_ms, None, zone, sums=_COUNTED)
             past += _sums(rows, rules, per, start_ms, currency)
-            for dimension in sorted(rules.dimensions()):
+            for dimension in sorted(rules.dimensions(per)):
                 tag = None if dimension == END_USER else tag_of(dimension)
                 valued = reader.used_by_value(tag, start_ms)
                 past += _of_values(valued, rules, per, dimension, start_ms, currency)

@@ -72,6 +72,8 @@ ELSEWHERE = {
     "tollkeeper ledger erase-user -c config.yaml ann@example.org "
     '--reason "request of 3 May" --yes': "tests/cli/test_ledger_erase.py",
     "tollkeeper ledger push -c config.yaml --url https://openmeter.example.org/api/v1/events": "tests/cli/test_ledger_push.py",
+    "tollkeeper ledger archive -c config.yaml --before 2026-01 --to /archive --dry-run": "tests/cli/test_ledger_archive.py",
+    "tollkeeper ledger archive -c config.yaml --before 2026-01 --to /archive --yes": "tests/cli/test_ledger_archive.py",
     "make quick": "",
     "make test": "",
     "make check": "",

@@ -154,10 +154,17 @@ class Rules:
         )
         return tuple(limit for group in groups for limits in group for limit in limits)
 
-    def dimensions(self) -> frozenset[str]:
-        """What limits count apart, those of keys that no config names included."""
+    def dimensions(self, per: Per | None = None) -> frozenset[str]:
+        """What limits count apart, those of keys that no config names included.
+
+        `per`: limits of this period alone
+        """
         everybodys = self.configured() + self._of_stranger("")
-        return frozenset(limit.dimension for limit in everybodys if limit.dimension is not None)
+        return frozenset(
+            limit.dimension
+            for limit in everybodys
+            if limit.dimension is not None and per in (None, limit.per)
+        )
 
     def identities(self) -> frozenset[str]:
         """The count ids of all limits.

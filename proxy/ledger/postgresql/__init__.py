@@ -24,6 +24,7 @@ from proxy.core.records.canonical import key_name
 from proxy.core.statements.closing import ClosedStatement
 from proxy.core.usage import UsageRecord
 from proxy.ledger import Batch, Booked, Ledger, LedgerError, LedgerUnavailable, SealedMonth
+from proxy.ledger.archives import Archive, ArchiveOrder
 from proxy.ledger.months import MonthRow, due_months
 from proxy.ledger.postgresql import closings, credits, notices, tenants
 from proxy.ledger.postgresql.booking import BATCH_MAX, PostgresBooker
@@ -89,6 +90,13 @@ class PostgresLedger:
     async def seal_months(self, zone: tzinfo, signing_key: Path) -> list[SealedMonth]:
         """See `Ledger.seal_months`. Reading the records keeps no batch waiting."""
         return await asyncio.to_thread(self._sealed, asyncio.get_running_loop(), zone, signing_key)
+
+    async def archive(self, order: ArchiveOrder, audit: Audit) -> Archive:
+        """See `Ledger.archive`. Not yet: LedgerError."""
+        raise LedgerError(
+            "months are archived in a ledger of SQLite only: no partition of PostgreSQL is taken "
+            "out of the book yet"
+        )
 
     async def credits(self) -> list[Credit]:
         """See `Ledger.credits`."""

@@ -43,6 +43,10 @@ class PostgresMonths:
         """See `MonthBook.begin`."""
         return int(self._one(_BEGIN, ())[0])
 
+    def archived(self) -> int:
+        """See `MonthBook.archived`. No month is taken out of a ledger of this kind yet."""
+        return 0
+
     def month_before(self, seq: int | None) -> MonthRow | None:
         """See `MonthBook.month_before`."""
         return self._month(_BEFORE, _LAST_SEQ if seq is None else seq)

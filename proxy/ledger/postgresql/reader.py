@@ -17,6 +17,7 @@ from proxy.core.records.canonical import COLUMNS
 from proxy.core.records.checkpoints import RecordProof
 from proxy.core.statements.closing import ClosedStatement, Closing
 from proxy.ledger import QuestionRefused, audit_chain, closed, grouping
+from proxy.ledger.archives import Archive
 from proxy.ledger.months import prove
 from proxy.ledger.postgresql import closings, pages, recent, usage
 from proxy.ledger.postgresql.address import name
@@ -188,6 +189,10 @@ class PostgresReader:
         """The sealed months, in one transaction. Raises LedgerError and LedgerUnavailable."""
         with self._connections.reading() as connection:
             yield PostgresMonths(connection)
+
+    def archives(self) -> list[Archive]:
+        """See `BookReader.archives`. There are none yet."""
+        return []
 
     def closings(self) -> list[Closing]:
         """See `BookReader.closings`."""

@@ -35,10 +35,12 @@ from proxy.ledger import (
     Migrated,
     SealedMonth,
 )
+from proxy.ledger.archives import Archive, ArchiveOrder, DueMonth
 from proxy.ledger.months import MonthRow, due_months
 from proxy.ledger.sealing_key import sealing_key
 from proxy.ledger.signing import month_signer
 from proxy.ledger.sqlite import closings
+from proxy.ledger.sqlite.archive import ARCHIVES_SINCE
 from proxy.ledger.sqlite.backup import back_up as back_up
 from proxy.ledger.sqlite.booking import Booker
 from proxy.ledger.sqlite.credits import add, begin_chain, read
@@ -47,7 +49,8 @@ from proxy.ledger.sqlite.erasure import erase
 from proxy.ledger.sqlite.files import database_path, lock, make_database_file
 from proxy.ledger.sqlite.months import add_month
 from proxy.ledger.sqlite.notices import claim, sent, unsent
-from proxy.ledger.sqlite.read_only import reading_months
+from proxy.ledger.sqlite.pruning import archivable, prune
+from proxy.ledger.sqlite.read_only import reading, reading_months
 from proxy.ledger.sqlite.reader import SqliteReader
 from proxy.ledger.sqlite.rebuild import rebuild
 from proxy.ledger.sqlite.schema import check_library, migrate, schema_version
@@ -112,6 +115,14 @@ class SqliteLedger:
         """See `Ledger.close_month`."""
         await self._changing(
             lambda connection: closings.add(connection, self._book.key, closed, audit)
+        )
+
+    async def archive(self, order: ArchiveOrder, audit: Audit) -> Archive:
+        """See `Ledger.archive`."""
+        return await self._changing(
+            lambda connection: self._book.transaction(
+                lambda: prune(connection, self._book.key, order, audit, _wall_clock_ms())
+            )
         )
 
     async def credits(self) -> list[Credit]:
@@ -254,6 +265,16 @@ def bring_up(url: str, data_dir: Path, role: str | None) -> Migrated:
         raise LedgerUnavailable(f"cannot migrate {path}: {error}") from error
     finally:
         os.close(lock_descriptor)
+
+
+def due_months_of(
+    url: str, data_dir: Path, before: str, now_ms: int, forced: Sequence[str]
+) -> list[DueMonth]:
+    """See `proxy.accounting.archiving.job.due_months`."""
+    with reading(database_path(url, data_dir)) as connection:
+        if schema_version(connection, url) < ARCHIVES_SINCE:
+            raise LedgerError("the next start of `tollkeeper serve` brings the ledger up to date")
+        return archivable(connection, before, now_ms, forced)
 
 
 def weakness(url: str, data_dir: Path) -> str | None:

@@ -31,6 +31,20 @@ from proxy.ledger.sqlite.inserting import Inserter
 from proxy.ledger.sqlite.rollups import fold
 from proxy.ledger.sqlite.sums import moved_into_rollups, summed_records
 
+# Which models each upstream has served for which names: a strict limit on money assumes the dearest
+# of them.
+SERVED_MODELS = """
+CREATE TABLE served_models (
+    upstream TEXT NOT NULL,
+    model_requested TEXT NOT NULL,
+    model_served TEXT NOT NULL,
+    PRIMARY KEY (upstream, model_requested, model_served)
+) STRICT, WITHOUT ROWID;
+INSERT INTO served_models
+SELECT DISTINCT upstream, model_requested, model_served FROM records
+WHERE model_requested IS NOT NULL AND model_served IS NOT NULL;
+"""
+
 # Look-ups by id come in fixed sizes: any other number of ids would be one more cached statement.
 # Random batch sizes once made the process grow to 130 MB.
 _SIZES = (64, 16, 1)
@@ -108,14 +122,14 @@ class Booker:
             refusals.add(self._connection, batch.refusals)
             return booked
 
-        return self._transaction(whole)
+        return self.transaction(whole)
 
     def adjust(self, adjustments: Sequence[UsageRecord]) -> Booked:
         """Book adjustments in one transaction; see `Ledger.adjust`. Raises LedgerUnavailable."""
         assert all(record.kind == "adjustment" for record in adjustments), (
             "what was used comes through a journal"
         )
-        return self._transaction(lambda: self._booked(adjustments))
+        return self.transaction(lambda: self._booked(adjustments))
 
     def stored(self, ids: Sequence[str]) -> dict[str, UsageRecord]:
         """The records under these ids. Raises LedgerUnavailable when a row cannot be read."""
@@ -133,7 +147,7 @@ class Booker:
         """Every end user's salt by look-up value."""
         return dict(self._read("SELECT lookup, salt FROM end_users"))
 
-    def _transaction(self, work: Callable[[], Booked]) -> Booked:
+    def transaction(self, work: Callable[[], _T]) -> _T:
         """Do all of the work or none of it. It is on the disk when this returns."""
         try:
             self._fail("ledger.book.before")

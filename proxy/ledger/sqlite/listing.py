@@ -23,6 +23,7 @@ from proxy.ledger.listing import (
     top,
 )
 from proxy.ledger.spans import BUCKET_MS, Reach
+from proxy.ledger.sqlite.archive import check_in_book
 from proxy.ledger.sqlite.spans import buckets
 from proxy.ledger.sqlite.sums import SUMS, wide
 
@@ -53,6 +54,8 @@ def listed(
     connection: sqlite3.Connection, reached: Reach, choice: RowChoice, before: int | None, most: int
 ) -> Listing:
     """See `Reader.listed`."""
+    if choice.from_ms is not None:  # without a beginning the list ends where the records do
+        check_in_book(connection, 0, choice.from_ms, choice.to_ms)
     upper = top(choice, None if before is None else _place(connection, before))
     values: dict[str, Any] = {"through": choice.through}
     chosen = ""

@@ -36,6 +36,7 @@ _BEFORE: Final = f"SELECT {_COLUMNS} FROM months WHERE seq < ? ORDER BY seq DESC
 _BEHIND: Final = f"SELECT {_COLUMNS} FROM months WHERE seq > ? ORDER BY seq LIMIT 1"
 _BEGIN: Final = """
 SELECT coalesce((SELECT max(seq) FROM checkpoints), (SELECT min(seq) - 1 FROM records), 0)"""
+_ARCHIVED: Final = "SELECT coalesce(max(seq), 0) FROM checkpoints"
 _BOOKED: Final = "SELECT booked_at_ms FROM heads WHERE seq > ? ORDER BY seq LIMIT 1"
 _NEXT: Final = "SELECT min(seq) FROM heads WHERE seq > ? AND booked_at_ms >= ?"
 _END: Final = "SELECT max(seq) FROM heads WHERE seq < ?"
@@ -51,6 +52,10 @@ class SqliteMonths:
     def begin(self) -> int:
         """See `MonthBook.begin`."""
         return int(self._one(_BEGIN)[0])
+
+    def archived(self) -> int:
+        """See `MonthBook.archived`."""
+        return int(self._one(_ARCHIVED)[0])
 
     def month_before(self, seq: int | None) -> MonthRow | None:
         """See `MonthBook.month_before`."""

@@ -13,6 +13,7 @@ import msgspec
 from proxy.core.records.canonical import COLUMNS, Value
 from proxy.ledger import stretches
 from proxy.ledger.reading import Page, Row, Stretch
+from proxy.ledger.sqlite.archive import check_in_book
 
 LABEL_SEQS = 16_384  # more than in a page: one column is read, and few of its values differ
 
@@ -33,6 +34,7 @@ def head(connection: sqlite3.Connection) -> int:
 
 def narrowed(connection: sqlite3.Connection, stretch: Stretch) -> Stretch:
     """See `Reader.narrowed`."""
+    check_in_book(connection, stretch.after, stretch.from_ms, stretch.to_ms)
     return stretches.narrowed(
         stretch,
         head(connection),
@@ -44,6 +46,7 @@ def pages(
     connection: sqlite3.Connection, stretch: Stretch, page_seqs: int, *, corrected: bool
 ) -> Iterator[Page]:
     """See `Reader.pages`."""
+    check_in_book(connection, stretch.after, stretch.from_ms, stretch.to_ms)
     times = stretches.times(stretch)
     for first in range(stretch.after + 1, stretch.through + 1, page_seqs):
         upto = min(stretch.through, first + page_seqs - 1)
@@ -55,6 +58,7 @@ def pages(
 
 def label_names(connection: sqlite3.Connection, stretch: Stretch) -> list[str]:
     """See `Reader.label_names`."""
+    check_in_book(connection, stretch.after, stretch.from_ms, stretch.to_ms)
     times = stretches.times(stretch)
     found: set[str] = set()
     for first in range(stretch.after, stretch.through, LABEL_SEQS):

@@ -15,6 +15,7 @@ from proxy.core.records.canonical import COLUMNS
 from proxy.core.records.checkpoints import RecordProof
 from proxy.core.statements.closing import ClosedStatement, Closing
 from proxy.ledger import LedgerError, grouping
+from proxy.ledger.archives import Archive
 from proxy.ledger.months import prove
 from proxy.ledger.reading import (
     ALL_SUMS,
@@ -40,6 +41,7 @@ from proxy.ledger.sqlite import refusals as refused
 from proxy.ledger.sqlite import tenants as managed
 from proxy.ledger.sqlite import usage as summed
 from proxy.ledger.sqlite.anchoring import take_anchor
+from proxy.ledger.sqlite.archive import archives
 from proxy.ledger.sqlite.listing import last_used, listed
 from proxy.ledger.sqlite.months import MONTHS_SINCE, SqliteMonths
 from proxy.ledger.sqlite.read_only import connected, reading
@@ -154,6 +156,11 @@ class SqliteReader:
             if schema_version(connection, self.name) < MONTHS_SINCE:
                 raise LedgerError("no month is sealed yet: `tollkeeper ledger seal` does it")
             return prove(SqliteMonths(connection), id)
+
+    def archives(self) -> list[Archive]:
+        """See `BookReader.archives`."""
+        with self._reading() as connection:
+            return archives(connection)
 
     def closings(self) -> list[Closing]:
         """See `BookReader.closings`."""

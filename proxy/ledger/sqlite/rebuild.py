@@ -11,6 +11,7 @@ from typing import Final
 
 from proxy.ledger import BATCH_MAX
 from proxy.ledger.spans import BUCKET_MS
+from proxy.ledger.sqlite.archive import ADD_ARCHIVED
 from proxy.ledger.sqlite.sums import (
     FAMILIES,
     GROUPS,
@@ -41,6 +42,7 @@ def rebuild(connection: sqlite3.Connection) -> int:
         (records, first, last) = execute(
             "SELECT count(*), coalesce(min(seq), 1), coalesce(max(seq), 0) FROM records"
         ).fetchone()
+        execute(ADD_ARCHIVED)
         for after in range(first - 1, last, STEP_SEQS):
             _sum(connection, after, min(after + STEP_SEQS, last))
         execute(_FOLDED, (_folded_until_ms(connection),))

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from proxy.ledger.reading import SINGLE_MS, Recent, ValueUse
+from proxy.ledger.sqlite.archive import check_in_book
 
 _SINGLE = """
 SELECT started_at_ms, key_id, team, upstream, model_requested, currency, kind = 'usage',
@@ -42,6 +43,7 @@ def recent(connection: sqlite3.Connection, since_ms: int, now_ms: int) -> list[R
 
 def used_by_value(connection: sqlite3.Connection, tag: str | None, since_ms: int) -> list[ValueUse]:
     """See `Reader.used_by_value`."""
+    check_in_book(connection, 0, since_ms, None)
     if tag is None:
         rows = connection.execute(_BY_VALUE.format(value="end_user"), (since_ms,))
     else:

@@ -18,6 +18,8 @@ from collections.abc import Sequence
 from proxy.ledger import LedgerError
 from proxy.ledger.late_prices import Columns, counted, moved
 from proxy.ledger.spans import BUCKET_MS, FOUR_HOURS_MS
+from proxy.ledger.sqlite.archive import ARCHIVES
+from proxy.ledger.sqlite.booking import SERVED_MODELS
 from proxy.ledger.sqlite.closings import STATEMENTS
 from proxy.ledger.sqlite.credits import CREDIT_LINKS
 from proxy.ledger.sqlite.months import MONTHS
@@ -239,20 +241,6 @@ _MOVE = ";\n".join(
 # `usage` counts the records whose numbers are in doubt; they are few.
 _FLAGGED = "CREATE INDEX records_inconsistent ON records (started_at_ms) WHERE inconsistent = 1;\n"
 
-# Which models each upstream has served for which names: a strict limit on money assumes the dearest
-# of them.
-_SERVED = """
-CREATE TABLE served_models (
-    upstream TEXT NOT NULL,
-    model_requested TEXT NOT NULL,
-    model_served TEXT NOT NULL,
-    PRIMARY KEY (upstream, model_requested, model_served)
-) STRICT, WITHOUT ROWID;
-INSERT INTO served_models
-SELECT DISTINCT upstream, model_requested, model_served FROM records
-WHERE model_requested IS NOT NULL AND model_served IS NOT NULL;
-"""
-
 # Cache writes kept for an hour or longer, and searches; null in older rows.
 _LONG_WRITES = """
 ALTER TABLE records ADD COLUMN cache_write_long_tokens INTEGER;
@@ -318,6 +306,8 @@ APPEND_ONLY: tuple[str, ...] = (
     "credit_links",
     "months",
     "statements",
+    "archives",
+    "archived_sums",
 )
 
 
@@ -335,7 +325,7 @@ MIGRATIONS: tuple[str, ...] = (
     _WIDE,
     _MOVE,
     _FLAGGED,
-    _SERVED,
+    SERVED_MODELS,
     _LONG_WRITES,
     _MORE_IN_ROLLUPS,
     TENANTS + _refusing("audit"),
@@ -345,6 +335,7 @@ MIGRATIONS: tuple[str, ...] = (
     MONTHS + _refusing("months"),
     STATEMENTS + _refusing("statements"),
     _KEYLESS,
+    ARCHIVES + _refusing("archives") + _refusing("archived_sums"),
 )
 SCHEMA_VERSION = len(MIGRATIONS)
 

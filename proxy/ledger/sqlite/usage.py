@@ -16,6 +16,7 @@ from proxy.ledger.grouping import FLAGGED, IN_ROLLUPS, TIMES, Ask, Line
 from proxy.ledger.late_prices import Columns, counted
 from proxy.ledger.reading import LABEL, TAG, UsageRow
 from proxy.ledger.spans import BUCKET_MS, Reach, pieces
+from proxy.ledger.sqlite.archive import archived_flags, check_in_book
 from proxy.ledger.sqlite.spans import buckets, family_of, halves, ranged, source, source_of_windows
 from proxy.ledger.sqlite.sums import GROUPS, HALF, MONEY, SUMS
 
@@ -133,8 +134,16 @@ def _flagged(connection: sqlite3.Connection, ask: Ask) -> dict[Line, int]:
         f"GROUP BY {keys}"
     )
     values = [value[1] for value in named if value is not None]
-    found = connection.execute(query, [*values, *late_bounds, *bounds])
-    return {row[:-1]: int(row[-1]) for row in found}
+    rows = connection.execute(query, [*values, *late_bounds, *bounds])
+    found = {row[:-1]: int(row[-1]) for row in rows}
+    if not grouping.reads_records(ask):
+        of_buckets = [
+            f"zone_{name}(bucket_ms)" if name in TIMES else IN_ROLLUPS[name] for name in ask.by
+        ]
+        span = ranged("bucket_ms", ask.from_ms, ask.to_ms)
+        for line, count in archived_flags(connection, of_buckets, span, ask.only()):
+            found[line] = found.get(line, 0) + count
+    return found
 
 
 def _absurd(rows: Sequence[Line], first: int, names: Sequence[str]) -> bool:
@@ -154,7 +163,15 @@ def _absurd(rows: Sequence[Line], first: int, names: Sequence[str]) -> bool:
 def _sums(connection: sqlite3.Connection, reached: Reach, ask: Ask) -> list[Line]:
     """The sums by group and currency, sorted by them."""
     if grouping.reads_records(ask):
+        check_in_book(connection, 0, ask.from_ms, ask.to_ms)
         return _asked(connection, ask, *_record_source(ask))
+    for edge_ms in (ask.from_ms, ask.to_ms):
+        if edge_ms is not None and edge_ms % BUCKET_MS:  # a part of a quarter hour
+            start_ms = edge_ms // BUCKET_MS * BUCKET_MS
+            from_ms = start_ms if ask.from_ms is None else max(start_ms, ask.from_ms)
+            to_ms = start_ms + BUCKET_MS
+            to_ms = to_ms if ask.to_ms is None else min(to_ms, ask.to_ms)
+            check_in_book(connection, 0, from_ms, to_ms)
     (last_ms,) = connection.execute("SELECT max(bucket_ms) FROM rollups").fetchone()
     windows = grouping.windows(reached, last_ms, ask)
     if windows is None:

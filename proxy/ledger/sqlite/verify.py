@@ -15,6 +15,7 @@ from proxy.ledger.sealing_key import read_key
 from proxy.ledger.signing import public_key_beside
 from proxy.ledger.sqlite import tenants as managed
 from proxy.ledger.sqlite.anchoring import anchor_step
+from proxy.ledger.sqlite.archive import archive_flaws
 from proxy.ledger.sqlite.closings import STATEMENTS_SINCE, statements_step
 from proxy.ledger.sqlite.credits import CREDIT_CHAIN_SINCE, credits_step
 from proxy.ledger.sqlite.months import MONTHS_SINCE, SqliteMonths
@@ -106,7 +107,7 @@ def _step(
         case "prices" if version >= PRICES_SINCE:
             return _prices_step(connection)
         case "months" if version >= MONTHS_SINCE:
-            return months_step(SqliteMonths(connection), place, public_key)
+            return _months_step(connection, place, key, public_key)
         case "statements" if version >= STATEMENTS_SINCE:
             return statements_step(connection, place, public_key)
         case "rollups" if version >= SUMS_SINCE:
@@ -191,6 +192,21 @@ def _begun(connection: sqlite3.Connection, key: bytes | None, newest: int | None
     walk = ChainWalk(ChainPlace(max(through, seq), seq, row_hash, seq), key)
     walk.check_seal(checkpoint, "checkpoint")
     return walk
+
+
+def _months_step(
+    connection: sqlite3.Connection, place: str | None, key: bytes | None, public_key: bytes | None
+) -> VerifyStep:
+    """The next chunk of a sealed month; with the last one what is kept of archived months."""
+    step = months_step(SqliteMonths(connection), place, public_key)
+    if step.next is not None:
+        return step
+    flaws = list(archive_flaws(connection, key))
+    return msgspec.structs.replace(
+        step,
+        found=step.found + len(flaws),
+        findings=[*step.findings, *flaws][:FINDINGS_MAX],
+    )
 
 
 def _audit_step(connection: sqlite3.Connection, key: bytes | None) -> VerifyStep:

@@ -18,6 +18,7 @@ import msgspec
 from proxy.core.records.chain import FINDINGS_MAX, Flaw
 from proxy.ledger.late_prices import Columns, moved
 from proxy.ledger.spans import BUCKET_MS
+from proxy.ledger.sqlite.archive import archived_lines, archived_until
 from proxy.ledger.sqlite.sums import FAMILIES, GROUPS, HALF, KEYED, MONEY, SUMS, SpanFamily
 from proxy.ledger.verification import VerifyStep
 
@@ -66,7 +67,12 @@ def rollups_step(
     if at is None:
         return VerifyStep()
     bounds = _stretch(connection, at, "started_at_ms", "records", BUCKET_MS)
+    archived_ms = archived_until(connection, at.from_ms, STEP_ROWS)
+    if archived_ms is not None and archived_ms < bounds[1]:
+        bounds = (bounds[0], max(archived_ms, bounds[0] + BUCKET_MS))
     counted, rows = _of_records(connection, bounds)
+    for key, totals in archived_lines(connection, bounds):
+        counted[key] = _added(counted.get(key), totals)
     found = _differences(
         "rollups", "quarter hour", counted, _lines(connection.execute(_ROLLUPS, bounds))
     )

@@ -162,7 +162,8 @@ def test_every_column_of_a_record_has_its_place() -> None:
 
 
 def test_both_databases_have_the_same_append_only_tables() -> None:
-    assert set(APPEND_ONLY) == set(sqlite_schema.APPEND_ONLY)
+    of_archives = {"archives", "archived_sums"}  # months leave a ledger in SQLite alone
+    assert set(APPEND_ONLY) == set(sqlite_schema.APPEND_ONLY) - of_archives
 
 
 def test_the_page_for_operators_grants_the_same_rights() -> None:

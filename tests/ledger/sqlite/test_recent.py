@@ -21,6 +21,7 @@ def test_recent_records_are_found_by_the_index_of_their_start(tmp_path: Path) ->
             used_by_value(connection, None, NOW_MS) == used_by_value(connection, "x", NOW_MS) == []
         )
         connection.set_trace_callback(None)
+        asked = [each for each in asked if "started_at_ms" in each and "archives" not in each]
         plans = [row[3] for each in asked for row in rows(connection, f"EXPLAIN QUERY PLAN {each}")]
     assert len(asked) == 4
     assert sum("INDEX records_started_at" in step for step in plans) == 4, plans

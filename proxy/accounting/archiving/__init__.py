@@ -1,0 +1,1 @@
+"""Sealed months as files: written, read back, and then taken out of the book."""

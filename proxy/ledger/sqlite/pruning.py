@@ -1,0 +1,230 @@
+"""Takes sealed months out of the file, behind a checkpoint, in one transaction.
+
+It is the only code that deletes records. What questions, checks and a rebuild need of the deleted
+ones stays as sums of quarter hours; an archive is sealed with their digest and the file's.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+
+from proxy.core.managed import Audit, TenantChange
+from proxy.core.records.canonical import key_name, seal
+from proxy.ledger import LedgerError, SealedMonth
+from proxy.ledger.archives import (
+    OPEN_WINDOW_MS,
+    Archive,
+    ArchiveOrder,
+    DueMonth,
+    MonthTotals,
+)
+from proxy.ledger.late_prices import Columns, moved
+from proxy.ledger.spans import BUCKET_MS
+from proxy.ledger.sqlite.archive import (
+    ARCHIVE_COLUMNS,
+    SUM_NAMES,
+    archive_of,
+    sealed_digest,
+    sums_digest,
+)
+from proxy.ledger.sqlite.sums import GROUPS, SUMS
+from proxy.ledger.sqlite.tenants import write
+
+_MONTH: Final = "SELECT first_seq, seq, root FROM months WHERE month = ?"
+_BEHIND: Final = "SELECT coalesce(max(seq), 0) FROM checkpoints"
+_SPAN: Final = "SELECT min(started_at_ms), max(started_at_ms) FROM records WHERE seq <= ?"
+_LAST: Final = "SELECT hash FROM records WHERE seq = ?"
+_TOTALS: Final = (
+    "SELECT count(*), count(adjusts), coalesce(sum(input_tokens), 0), "
+    "coalesce(sum(output_tokens), 0) FROM records WHERE seq <= ?"
+)
+_MONEY: Final = (
+    "SELECT currency, sum(cost_nano), sum(charge_nano) FROM records WHERE seq <= ? AND currency IS "
+    "NOT NULL GROUP BY 1 ORDER BY 1"
+)
+_UNPRICED: Final = """
+SELECT count(*) FROM records AS r WHERE seq <= ? AND kind = 'usage' AND cost_nano IS NULL
+  AND NOT EXISTS (SELECT 1 FROM records AS p WHERE p.adjusts = r.id AND p.cost_nano IS NOT NULL)"""
+# A later correction without an amount would look like the first row of its record.
+_OPEN_CORRECTIONS: Final = """
+SELECT count(*) FROM records AS p WHERE p.adjusts IS NOT NULL AND p.seq > ? AND p.cost_nano IS NULL
+  AND EXISTS (SELECT 1 FROM records AS r WHERE r.id = p.adjusts AND r.seq <= ?)"""
+_UNCLOSED: Final = """
+SELECT 1 WHERE NOT EXISTS
+  (SELECT 1 FROM statements WHERE team IS NULL AND to_ms > ? AND through >= ?)"""
+_GROUPS: Final = ", ".join(GROUPS)
+_BUCKET: Final = f"started_at_ms - started_at_ms % {BUCKET_MS} AS bucket_ms"
+_DIRECT: Final = (
+    f"SELECT {_BUCKET}, {_GROUPS}, {', '.join(f'{sum} AS {name}' for name, sum in SUMS)}, 0 AS "
+    "inconsistent_requests FROM records WHERE seq <= :through"
+)
+# Also by prices that stay in the book: without these records nothing tells what they moved.
+_MOVES: Final = moved(
+    Columns([_BUCKET], GROUPS, (*SUMS, ("inconsistent_requests", "0"))),
+    "EXISTS (SELECT 1 FROM records AS r WHERE r.id = {row}.adjusts AND r.seq <= :through)",
+)
+# In the line of a late price, as `usage` counts them.
+_FLAGGED: Final = (
+    f"SELECT {_BUCKET}, key_id, team, model_requested, upstream, ifnull(currency, (SELECT "
+    "p.currency FROM records AS p WHERE p.adjusts = records.id AND p.cost_nano IS NOT NULL ORDER "
+    f"BY p.seq LIMIT 1)), {', '.join('NULL' for _ in SUMS)}, 1 FROM records WHERE inconsistent = 1 "
+    "AND kind = 'usage' AND seq <= :through"
+)
+_KEEP_SUMS: Final = (
+    f"INSERT INTO archived_sums (archive_seq, bucket_ms, {_GROUPS}, {', '.join(SUM_NAMES)}) "
+    f"SELECT :through, bucket_ms, {_GROUPS}, {', '.join(f'sum({name})' for name in SUM_NAMES)} "
+    f"FROM ({_DIRECT} UNION ALL {_MOVES} UNION ALL {_FLAGGED}) GROUP BY 2, 3, 4, 5, 6, 7 "
+    "ORDER BY 2, 3, 4, 5, 6, 7"
+)
+
+
+def obstacles(
+    connection: sqlite3.Connection, last_seq: int, now_ms: int, forced: Sequence[str] = ()
+) -> list[str]:
+    """Why the records up to this seq cannot leave the book now, one sentence each.
+
+    `forced` names those that are accepted; see `ArchiveOrder`.
+    """
+    first_ms, last_ms = connection.execute(_SPAN, (last_seq,)).fetchone()
+    found = []
+    if first_ms is None:
+        return ["there is no record left of it"]
+    if last_ms > now_ms - OPEN_WINDOW_MS:
+        found.append(
+            "limits may still count it: a window of a month or a week may be open for "
+            f"{OPEN_WINDOW_MS // 86_400_000} days behind its last request"
+        )
+    if connection.execute("SELECT max(seq) FROM records").fetchone()[0] <= last_seq:
+        found.append("the last record of the book stays, and there is none behind this month")
+    (unpriced,) = connection.execute(_UNPRICED, (last_seq,)).fetchone()
+    if unpriced and "unpriced" not in forced:
+        found.append(
+            f"{unpriced} requests have no price, and once archived they are never priced: run "
+            "`tollkeeper price rerate`, or add --force unpriced"
+        )
+    if connection.execute(_OPEN_CORRECTIONS, (last_seq, last_seq)).fetchone()[0]:
+        found.append("a later record corrects one of it without an amount")
+    unclosed = connection.execute(_UNCLOSED, (last_ms, last_seq)).fetchone() is not None
+    if unclosed and "unclosed" not in forced:
+        found.append(
+            "no closed statement of all teams counts all of it: run `tollkeeper statement close`, "
+            "or add --force unclosed"
+        )
+    return found
+
+
+def totals(connection: sqlite3.Connection, last_seq: int) -> MonthTotals:
+    """What the records up to this seq come to."""
+    records, adjustments, input_tokens, output_tokens = connection.execute(
+        _TOTALS, (last_seq,)
+    ).fetchone()
+    money = connection.execute(_MONEY, (last_seq,)).fetchall()
+    return MonthTotals(
+        records,
+        adjustments,
+        input_tokens,
+        output_tokens,
+        costs={currency: cost for currency, cost, _ in money if cost is not None},
+        charges={currency: charge for currency, _, charge in money if charge is not None},
+    )
+
+
+def prune(
+    connection: sqlite3.Connection, key: bytes, order: ArchiveOrder, audit: Audit, now_ms: int
+) -> Archive:
+    """Delete the month's records, in the transaction that is open; what the book keeps of them.
+
+    Raises LedgerError where something stands against it.
+    """
+    _check(connection, order, now_ms)
+    through = order.last_seq
+    first_ms, last_ms = connection.execute(_SPAN, (through,)).fetchone()
+    (row_hash,) = connection.execute(_LAST, (through,)).fetchone()
+    connection.execute(_KEEP_SUMS, {"through": through})
+    sealed = _row(order, first_ms, last_ms, row_hash, now_ms, sums_digest(connection, through))
+    marks = ", ".join("?" * (len(sealed) + 2))
+    connection.execute(
+        f"INSERT INTO archives ({ARCHIVE_COLUMNS}) VALUES ({marks})",
+        (*sealed, key_name(key), seal(key, through, now_ms, sealed_digest(sealed))),
+    )
+    connection.execute(
+        "INSERT INTO checkpoints (seq, hash, pruned_at_ms, key_name, seal) VALUES (?, ?, ?, ?, ?)",
+        (through, row_hash, now_ms, key_name(key), seal(key, through, now_ms, row_hash)),
+    )
+    write(connection, key, TenantChange((), (audit,)))
+    _delete(connection, through)
+    return archive_of((*sealed, "", b""))
+
+
+def archivable(
+    connection: sqlite3.Connection, before: str, now_ms: int, forced: Sequence[str] = ()
+) -> list[DueMonth]:
+    """The sealed months before that one which are in the book, the oldest first."""
+    rows = connection.execute(
+        "SELECT month, first_seq, seq, root, checkpoint, public_key FROM months "
+        f"WHERE month < ? AND seq > ({_BEHIND}) ORDER BY seq",
+        (before,),
+    )
+    return [
+        DueMonth(
+            SealedMonth(month, first_seq, seq, root.hex(), checkpoint),
+            public_key,
+            obstacles(connection, seq, now_ms, forced),
+        )
+        for month, first_seq, seq, root, checkpoint, public_key in rows.fetchall()
+    ]
+
+
+def _check(connection: sqlite3.Connection, order: ArchiveOrder, now_ms: int) -> None:
+    month = connection.execute(_MONTH, (order.month,)).fetchone()
+    if month is None or (month[0], month[1]) != (order.first_seq, order.last_seq):
+        raise LedgerError(f"{order.month} is not sealed like that: `tollkeeper ledger seal`")
+    if bytes(month[2]).hex() != order.root:
+        raise LedgerError(f"the file of {order.month} has other records than those sealed")
+    (behind,) = connection.execute(_BEHIND).fetchone()
+    if behind >= order.last_seq:
+        raise LedgerError(f"{order.month} is archived already")
+    first = connection.execute("SELECT min(seq) FROM records").fetchone()[0]
+    if first != order.first_seq:
+        raise LedgerError(f"{order.month} is not the oldest month in the book: begin with that")
+    if found := obstacles(connection, order.last_seq, now_ms, order.forced):
+        raise LedgerError(f"{order.month} stays in the book: {'; '.join(found)}")
+    if totals(connection, order.last_seq) != order.totals:
+        raise LedgerError(f"the file of {order.month} comes to other totals than the book")
+
+
+def _delete(connection: sqlite3.Connection, through: int) -> None:
+    """Take the triggers off, delete, and put them back as they were."""
+    for table in ("records", "heads"):
+        name = f"{table}_no_delete"
+        (trigger,) = connection.execute(
+            "SELECT sql FROM sqlite_schema WHERE type = 'trigger' AND name = ?", (name,)
+        ).fetchone()
+        connection.execute(f"DROP TRIGGER {name}")
+        connection.execute(f"DELETE FROM {table} WHERE seq <= ?", (through,))
+        connection.execute(trigger)
+
+
+def _row(
+    order: ArchiveOrder, first_ms: int, last_ms: int, row_hash: bytes, now_ms: int, sums: bytes
+) -> tuple[Any, ...]:
+    """The values of ARCHIVE_COLUMNS but for the seal."""
+    return (
+        order.last_seq,
+        order.first_seq,
+        order.month,
+        first_ms,
+        last_ms,
+        now_ms,
+        bytes.fromhex(order.root),
+        row_hash,
+        order.file,
+        order.bytes,
+        bytes.fromhex(order.sha256),
+        msgspec.json.encode(order.totals, order="sorted").decode(),
+        sums,
+    )

@@ -1,0 +1,146 @@
+"""`tollkeeper ledger archive`, with a process and without one, and records that are archived."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+
+from proxy.cli import admin_client
+from tests.accounting.archiving.years import old_ledger
+from tests.admin.test_tenants import desk
+from tests.cli.test_desk import called
+from tests.ledger.samples import make_id
+
+Call = Callable[..., Result]
+ARCHIVE = ("ledger", "archive", "--before", "2026-03", "--to", "archive")
+FORCE = ("--force", "unclosed")
+
+
+@pytest.fixture
+def old(home: Path) -> Path:
+    old_ledger(home / "var")
+    (home / "archive").mkdir()
+    return home
+
+
+def used(call: Call) -> list[str]:
+    return [
+        call("usage", "--json", *words).stdout
+        for words in ((), ("--by", "month,team"), ("--month", "2026-02"), ("--by", "day,key"))
+    ]
+
+
+def test_months_leave_the_book_and_what_was_used_stays(call: Call, old: Path) -> None:
+    before = used(call)
+    result = call(*ARCHIVE, "--dry-run")
+    assert result.exit_code == 0 and result.stdout.count("no closed statement") == 2
+    assert not list((old / "archive").iterdir())
+    result = call(*ARCHIVE, "--yes")
+    assert result.exit_code == 1 and "2026-01 stays: no closed statement" in result.stderr
+    assert call(*ARCHIVE, *FORCE, piped="n\n").exit_code == 1
+    result = call(*ARCHIVE, *FORCE, "--yes")
+    assert result.exit_code == 0, result.output
+    assert "2026-01: 5 records are in archive/ledger-2026-01.parquet" in result.stdout
+    assert used(call) == before
+    assert call("ledger", "verify").exit_code == 0
+    assert json.loads(call("ledger", "status", "--json").stdout)["ledger"]["first_seq"] == 11
+    assert call("ledger", "rebuild", "--yes").exit_code == 0 and used(call) == before
+    assert "ledger.archive" in call("audit", "list").stdout
+    result = call(*ARCHIVE, *FORCE, "--yes")
+    assert "No sealed month before that is in the ledger" in result.stdout
+
+
+def test_an_archived_record_is_shown_and_proved_from_its_file(call: Call, old: Path) -> None:
+    id = make_id(7)
+    before = json.loads(call("record", "show", id, "--json").stdout)
+    proof = call("record", "proof", id).stdout
+    call(*ARCHIVE, *FORCE, "--yes")
+    result = call("record", "show", id)
+    assert result.exit_code == 1 and "ledger-2026-02.parquet: name" in result.stderr, result.output
+    result = call("record", "show", id, "--json", "--archive", "archive")
+    assert result.exit_code == 0, result.output
+    before.pop("explanation")
+    assert json.loads(result.stdout) == before
+    assert f"Record {id}" in call("record", "show", id, "--archive", "archive").stdout
+    assert call("record", "proof", id, "--archive", "archive").stdout == proof
+    assert call("record", "proof", id).exit_code == 1
+    assert call("record", "show", "nobody", "--archive", "archive").exit_code == 1
+    (old / "archive" / "ledger-2026-02.parquet").write_text("another")
+    result = call("record", "show", id, "--archive", "archive")
+    assert result.exit_code == 1 and "is not the file that the ledger named" in result.stderr
+
+
+def test_what_needs_archived_records_says_where_they_are(call: Call, old: Path) -> None:
+    call(*ARCHIVE, *FORCE, "--yes")
+    for words in (
+        ("ledger", "export"),
+        ("ledger", "export", "--month", "2026-02", "--format", "csv"),
+        ("usage", "--by", "end_user"),
+        ("statement", "show", "2026-02"),
+        ("price", "rerate", "--month", "2026-02", "--dry-run"),
+    ):
+        result = call(*words)
+        assert result.exit_code == 1 and "ledger-2026-02.parquet" in result.output, (words, result)
+    assert call("ledger", "export", "--after", "10").exit_code == 0
+    assert call("usage", "--by", "end_user", "--month", "2026-03").exit_code == 0
+    result = call("ledger", "push", "--url", "http://127.0.0.1:9/x", "--dry-run")
+    assert result.exit_code == 1 and "are archived" in result.output
+    result = call("ledger", "push", "--url", "http://127.0.0.1:9/", "--after", "10", "--dry-run")
+    assert result.exit_code == 0
+
+
+def test_a_closed_month_is_shown_after_its_records_are_archived(call: Call, old: Path) -> None:
+    """And a closed statement is what lets a month be archived without force."""
+    for month in ("2026-01", "2026-02", "2026-03"):
+        result = call("statement", "close", month)
+        assert result.exit_code == 0, result.output
+    before = call("statement", "show", "2026-02")
+    assert before.exit_code == 0, before.output
+    result = call(*ARCHIVE, "--yes")
+    assert result.exit_code == 0, result.output
+    after = call("statement", "show", "2026-02")
+    assert (after.exit_code, after.stdout) == (0, before.stdout), after.output
+    assert "was not held against it" in after.stderr
+    result = call("statement", "verify", "2026-02")
+    assert result.exit_code == 0, result.output
+    assert call("statement", "show", "2026-03").exit_code == 0
+    result = call("statement", "close", "2026-11")
+    assert "archived" not in result.output
+
+
+async def test_a_running_process_takes_them_out(tmp_path: Path) -> None:
+    async with desk(tmp_path):
+        pass
+    for path in (tmp_path / "var").glob("ledger.*"):
+        path.unlink()
+    old_ledger(tmp_path / "var")
+    (tmp_path / "archive").mkdir()
+    async with desk(tmp_path) as admin:
+        words = (*ARCHIVE[:-1], str(tmp_path / "archive"), *FORCE, "--yes", "--json")
+        result = await called(tmp_path, *words)
+        assert result.exit_code == 0, result.output
+        assert [one["month"] for one in json.loads(result.stdout)] == ["2026-01", "2026-02"]
+        assert admin.proxy.query("SELECT min(seq) AS n FROM records") == [{"n": 11}]
+        await admin.call("sk-test")
+        await admin.proxy.records(7)
+    async with desk(tmp_path):
+        result = await called(tmp_path, "ledger", "verify")
+        assert result.exit_code == 0, result.output
+
+
+def test_wrong_words_are_refused(call: Call, old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for before in ("2026", "2026-13", "2026-1", "next"):
+        result = call("ledger", "archive", "--before", before, "--to", "archive")
+        assert result.exit_code == 2, before
+    assert call(*ARCHIVE, "--json").exit_code == 2
+    assert call(*ARCHIVE[:-1], "nowhere").exit_code == 2
+    (old / "config.yaml").write_text(
+        (old / "config.yaml").read_text() + "ledger: {url: 'postgresql://u@127.0.0.1:9/x'}\n"
+    )
+    assert call(*ARCHIVE, "--dry-run").exit_code == 1
+    monkeypatch.setenv(admin_client.URL, "http://127.0.0.1:9")
+    assert "run it there" in call(*ARCHIVE, "--dry-run").stderr
