@@ -142,6 +142,11 @@ async def _charge(settings: Settings, instance: Instance, yes: bool) -> None:
 
 
 def _tell(name: str, found: forgetting.Charged) -> None:
+    if not (found.booked or found.charged or found.unknown):
+        click.echo(
+            f"{name} holds nothing of limits. If the quota store has lost its counts since, it does"
+            " not know what that process held."
+        )
     if found.booked:
         count = formats.count(len(found.booked))
         click.echo(f"{count} requests that {name} holds are in the ledger, and end as booked.")

@@ -99,7 +99,7 @@ def forget(directory: Path, *words: str) -> str:
 
 
 async def test_what_a_lost_process_holds_is_charged(tmp_path: Path) -> None:
-    async with world(tmp_path, "ab", *LIMITS, strict=MOST) as (shared, [a, b], vendor, _):
+    async with world(tmp_path, "ab", *LIMITS, strict=MOST) as (shared, [a, b], vendor, stack):
         load = Load([a.address])
         await killed(a, load, shared, held=8, burst=0)
         await lapsed(b.directory, "a")
@@ -116,6 +116,10 @@ async def test_what_a_lost_process_holds_is_charged(tmp_path: Path) -> None:
         assert charged[2] - before[2] == held[2][1], "the bound, to the nano-unit"
         assert instances(b.directory) == {"b": "live"}
         vendor.go_on.set()
+        await b.stop()
+        await asyncio.to_thread(stack.enter_context, a.running())
+        said = tollkeeper(a.directory, "instance", "forget", "b", "-c", "config.yaml")
+        assert "b holds nothing of limits" in said and "it was left" in said
 
 
 async def test_what_a_forgotten_process_still_says_corrects_what_was_charged(
