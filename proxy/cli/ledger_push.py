@@ -131,6 +131,9 @@ def _begin(reader: BookReader, head: int, sent: push_cursor.Sent | None) -> int:
     """Behind which seq to begin. Raises Failed where this is not the ledger that was pushed."""
     if sent is None:
         return 0
+    archives = common.ask(reader.archives)
+    if archives and sent.seq <= archives[-1].last_seq:
+        return sent.seq  # its record is in a file; what is missing behind it is told by the reader
     found = None
     if sent.seq <= head:
         stretch = Stretch(after=sent.seq - 1, through=sent.seq)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ from tests.accounting.archiving.years import old_ledger
 from tests.admin.test_tenants import desk
 from tests.cli.test_desk import called
 from tests.ledger.samples import make_id
+from tests.notify.receiver import hook
 
 Call = Callable[..., Result]
 ARCHIVE = ("ledger", "archive", "--before", "2026-03", "--to", "archive")
@@ -110,6 +112,47 @@ def test_a_closed_month_is_shown_after_its_records_are_archived(call: Call, old:
     assert call("statement", "show", "2026-03").exit_code == 0
     result = call("statement", "close", "2026-11")
     assert "archived" not in result.output
+
+
+async def test_a_receiver_that_has_all_of_an_archived_month_gets_what_comes_behind_it(
+    call: Call, old: Path
+) -> None:
+    async with hook() as there:
+        words = ("ledger", "push", "--url", there.url, "--json")
+
+        async def push() -> Result:
+            return await asyncio.to_thread(call, *words)
+
+        assert json.loads((await push()).stdout)["last_seq"] == 16
+        cursor = next((old / "var").glob("push-*.json"))
+        for seq, expected in ((10, 6), (16, 0)):
+            cursor.write_text(json.dumps({"seq": seq, "id": make_id(seq - 1)}))
+            if seq == 10:
+                assert (await asyncio.to_thread(call, *ARCHIVE, *FORCE, "--yes")).exit_code == 0
+            assert json.loads((await push()).stdout)["events"] == expected
+        cursor.write_text(json.dumps({"seq": 9, "id": make_id(8)}))
+        result = await push()
+        assert result.exit_code == 1 and "ledger-2026-02.parquet" in result.stderr
+
+
+async def test_a_process_starts_with_limits_that_count_values_beside_a_total(
+    tmp_path: Path,
+) -> None:
+    """Only limits of each value need records, and only those of their window."""
+    limits = ["5_000_000 requests/total", "5 requests/day per end_user"]
+    async with desk(tmp_path):
+        pass
+    for path in (tmp_path / "var").glob("ledger.*"):
+        path.unlink()
+    old_ledger(tmp_path / "var")
+    (tmp_path / "archive").mkdir()
+    words = (*ARCHIVE[:-1], str(tmp_path / "archive"), *FORCE, "--yes")
+    assert (await called(tmp_path, *words)).exit_code == 0
+    async with desk(tmp_path, limits=limits) as admin:
+        assert await admin.call("sk-test") == (200, "")
+        result = await called(tmp_path, "limit", "list", "--json")
+        used = {row["id"]: row["used"] for row in json.loads(result.stdout)}
+        assert used["proxy/requests/total"] == 17, used
 
 
 async def test_a_running_process_takes_them_out(tmp_path: Path) -> None:
