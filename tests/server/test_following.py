@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from tests.support.process import proxy_process
 from tests.support.raw import raw_upstream
 
 SECRET = "sk-alice-9b1c"
+ANOTHER = "sk-alice-7f20"
 
 
 def test_the_config_alone_keeps_what_is_known_of_its_keys() -> None:
@@ -51,6 +53,16 @@ async def test_keys_made_at_run_time_are_served_only_so_long(tmp_path: Path) -> 
                 assert await asked(proxy, key) == 200
                 server.kill()
                 await becomes(proxy, key, 503)
+                assert await asked(proxy, SECRET) == 200
+                # A reload meanwhile does not bring them back.
+                path = one / "config.yaml"
+                path.write_text(path.read_text().replace(SECRET, ANOTHER))
+                proxy.signal(signal.SIGHUP)
+                await becomes(proxy, ANOTHER, 200)
+                await becomes(proxy, key, 503)
+            # Nor does a start: the silence counts from when the ledger was last heard.
+            with proxy_process(one, upstream.url, instance="one", **blocks) as proxy:
+                assert await asked(proxy, key) == 503
                 assert await asked(proxy, SECRET) == 200
                 server.start()
                 await becomes(proxy, key, 200)
