@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from proxy.accounting.statements.kept import kept
-from proxy.accounting.statements.statement import MonthStatement, read_statement
+from proxy.accounting.statements.statement import LATE_BY, MonthStatement, read_statement
 from proxy.core import dates
 from proxy.core.managed import Audit
 from proxy.core.statements.closing import ClosedStatement, Closing, Closings
@@ -134,7 +134,7 @@ class Closer:
     def _check_team(self, team: str | None) -> None:
         if team is None:
             return
-        rows = self._reader.usage(["team"], None, None, self._zone, sums=["requests", "cost_nano"])
+        rows = self._reader.usage(["team"], None, None, self._zone)
         if not any(row["team"] == team for row in rows):
             raise CloseRefused(f"the ledger has no record of a team {team!r}")
 
@@ -163,10 +163,9 @@ class Closer:
     def _months_before(self, team: str | None, start: datetime) -> list[str]:
         """The months before this one that have records of the team."""
         assert isinstance(start.tzinfo, ZoneInfo), "a zone with a name"
-        rows = self._reader.usage(
-            ["month"], None, dates.unix_ms(start), start.tzinfo, sums=["requests"], team=team
-        )
-        return sorted(str(row["month"]) for row in rows)
+        # With all sums: a month may have entries by hand alone, which are no requests.
+        rows = self._reader.usage(LATE_BY, None, dates.unix_ms(start), start.tzinfo, team=team)
+        return sorted({str(row["month"]) for row in rows})
 
 
 def zone_of(closings: Closings, team: str | None, named: str | None, own: ZoneInfo) -> ZoneInfo:

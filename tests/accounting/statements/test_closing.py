@@ -19,6 +19,7 @@ from proxy.accounting.statements.closing import CloseOrder, Closer, CloseRefused
 from proxy.accounting.statements.kept import differences, kept, sums_wrong, thawed
 from proxy.accounting.statements.statement import MonthStatement, read_statement
 from proxy.core import dates
+from proxy.core.records.by_hand import EnteredAmount, Entering, Whose, entry
 from proxy.core.statements.closing import ClosedStatement
 from proxy.core.usage import UsageRecord
 from proxy.journal import JournalFigures
@@ -212,6 +213,16 @@ async def test_a_month_is_closed_only_when_its_turn_has_come(ledgers: BookUnderT
         assert "comes later" in await books.refused("2026-09")
 
 
+async def test_a_month_with_entries_by_hand_alone_is_closed_first(ledgers: BookUnderTest) -> None:
+    async with opened(ledgers) as books:
+        await books.book("2026-11")
+        await _step(books, ("hand", "2026-10", "sales", 5), "UTC")
+        await _step(books, ("hand", "2026-10", "research", -5), "UTC")
+        assert "2026-10 is not closed" in await books.refused("2026-11")
+        assert len((await books.close("2026-10", "sales")).rows) == 2
+        assert len((await books.close("2026-10")).rows) == 2
+
+
 async def test_a_month_of_a_zone_begins_at_its_midnight(ledgers: BookUnderTest) -> None:
     async with opened(ledgers) as books:
         await books.book("2026-11", -9, charge_nano=1)
@@ -302,6 +313,12 @@ STEPS = st.lists(
         ),
         st.tuples(st.just("correct"), st.integers(0, 30), st.integers(-50, 50)),
         st.tuples(
+            st.just("hand"),
+            st.sampled_from(MONTHS[:3]),
+            st.sampled_from(["research", "sales", None]),
+            st.integers(-50, 50),
+        ),
+        st.tuples(
             st.just("close"), st.sampled_from(MONTHS[:3]), st.sampled_from([None, None, "sales"])
         ),
     ),
@@ -370,6 +387,18 @@ async def _step(books: Books, step: tuple[Any, ...], zone: str) -> None:
         if record.kind == "usage":
             currency = record.currency or "USD"
             await books.correct(record, step[2], currency=currency)
+    elif step[0] == "hand":
+        _, month, team, nano = step
+        order = Entering(
+            name=f"e{len(books.records)}",
+            stamp_ms=at_ms(month),
+            started_at_ms=at_ms(month),
+            reason="x",
+        )
+        amount = EnteredAmount(cost_nano=nano, charge_nano=None, currency="USD")
+        rows = entry(order, Whose(team=team), amount)
+        books.records += rows
+        await books.ledger.adjust(rows)
     elif step[0] == "close" and books.records:
         before = books.reader.closings()
         force = ("unpriced", "unbooked")
