@@ -147,6 +147,20 @@ class _Late:
         return self.at_s
 
 
+async def test_a_name_whose_process_is_silent_is_free_for_another_directory() -> None:
+    """A pod whose volume was lost: nobody waits for a process that is long gone."""
+    with books() as book:
+        book.rows("SELECT 1")
+        async with sharing(book) as first:
+            await first.arrive("a", "here")
+            book.do("UPDATE instances SET seen_at = seen_at - interval '1 hour'")
+            async with sharing(book) as second:
+                await second.arrive("a", "there")
+                with pytest.raises(NameTaken):
+                    first._beat_s = 0.0
+                    await first.look()
+
+
 async def test_only_what_is_silent_is_forgotten() -> None:
     with books() as book:
         book.rows("SELECT 1")

@@ -254,3 +254,70 @@ async def test_an_answer_that_is_none_of_the_script_s_is_a_lost_connection(
 async def test_a_name_that_cannot_be_one_is_told() -> None:
     async with linked("valkey://a..b") as (link, _):
         assert "cannot be reached" in link.why
+
+
+@contextlib.asynccontextmanager
+async def telling(first: bytes) -> AsyncIterator[str]:
+    """The URL of a server that answers all of a first command so, and nothing afterwards."""
+
+    serving: set[asyncio.Task[object]] = set()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None, "a server's callback is a task"
+        serving.add(task)
+        while data := await reader.read(65_536):
+            if b"INFO" in data or not first.startswith(b"$"):
+                writer.write(first)
+            else:
+                writer.write(b"+OK\r\n" * data.count(b"*"))
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        yield f"valkey://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    await asyncio.gather(*serving)
+
+
+def info(*lines: str) -> bytes:
+    text = "\r\n".join(("redis_version:9.1.2", *lines)).encode()
+    return b"$%d\r\n%b\r\n" % (len(text), text)
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        (info("loading:1", "run_id:a"), "loads its data set"),
+        (b"-ERR max number of clients reached\r\n", "max number of clients"),
+        (b"-LOADING Redis is loading the dataset in memory\r\n", "refuses to serve (LOADING"),
+    ],
+)
+async def test_a_server_that_cannot_serve_yet_is_waited_for(answer: bytes, why: str) -> None:
+    async with telling(answer) as url, linked(url) as (link, _):
+        assert link.peer is None and why in link.why
+
+
+async def test_a_server_whose_run_cannot_be_told_is_refused() -> None:
+    async with telling(info()) as url:
+        with pytest.raises(QuotaError, match="does not tell its run_id"):
+            async with linked(url):
+                pass
+
+
+async def test_a_server_that_takes_a_connection_and_says_nothing_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("proxy.quota.valkey.link.DIAL_S", 0.05)
+    async with telling(b"") as url, linked(url) as (link, _):
+        assert link.peer is None
+
+
+async def test_it_uses_the_database_that_the_url_names(valkey: ValkeyServer) -> None:
+    valkey.ask("FLUSHALL")
+    async with linked(valkey.url.removesuffix("/0") + "/3") as (link, _):
+        assert await run(link, b"a") == [b"a", b"OK"]
+    told = valkey.ask("INFO", "keyspace")
+    assert b"db3:" in told and b"db0:" not in told
+    valkey.ask("FLUSHALL")
