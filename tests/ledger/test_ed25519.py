@@ -27,8 +27,8 @@ def test_a_signature_is_the_one_of_the_rfc() -> None:
     signer = MonthSigner(pem)
     assert signer.public_key.hex() == PUBLIC
     assert signer.sign("r").hex() == SIGNATURE
-    assert is_signed("r", bytes.fromhex(SIGNATURE), bytes.fromhex(PUBLIC))
-    assert not is_signed("s", bytes.fromhex(SIGNATURE), bytes.fromhex(PUBLIC))
+    assert is_signed(b"r", bytes.fromhex(SIGNATURE), bytes.fromhex(PUBLIC))
+    assert not is_signed(b"s", bytes.fromhex(SIGNATURE), bytes.fromhex(PUBLIC))
 
 
 def test_each_key_is_another_one() -> None:
