@@ -33,7 +33,7 @@ _DONE, _ANOTHER_EPOCH, _SET_BACK = 1, -1, -2
 # What leaves its time in the epoch, so that a server that is set back to an earlier state is found
 # out. The script's end has the same list.
 _CHANGES: Final = frozenset(
-    {b"reserve", b"extend", b"settle", b"slots", b"adjust", b"join", b"ended", b"give_up"}
+    b"reserve extend settle slots adjust join ended joining joined give_up".split()
 )
 RESTORING: Final = "the counts of the quota store are being restored"
 

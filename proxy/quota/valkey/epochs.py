@@ -57,6 +57,7 @@ class Epochs:
         self._clock_told = False
         self._spawn(self.watch())
         self._spawn(joining.watch())
+        joining.distrust = self.distrust
         calls.when_stale(self.stale, self._set_back)
 
     @property

@@ -53,7 +53,9 @@ class Joining:
         self._unanswered = 0  # calls that hand in
         self._partial = asyncio.Event()  # while this process waits for others
         self._since_s: float | None = self._loop.time()  # since when the counts are not whole
+        self._joined_epoch: Epoch | None = None  # the last one in which all was handed in
         self._whole_epoch: Epoch | None = None  # the last one that was whole
+        self.distrust: Callable[[str], None] = lambda why: None
         self.epoch: Epoch | None = None  # joined last, or being joined
         self._whole = asyncio.Event()
         self.waiting: tuple[str, ...] = ()  # the journals that are waited for
@@ -181,6 +183,7 @@ class Joining:
             return
 
         def joined(answer: list[Any], sending: Sending) -> None:
+            self._joined_epoch = epoch
             self._learn(epoch, *_told(answer))
 
         self._calls.deliver((b"joined", (self._journal,)), epoch, joined)
@@ -189,6 +192,8 @@ class Joining:
         if self.epoch != epoch or self._calls.epoch != epoch:
             return
         self.waiting = () if whole else waiting
+        if self._journal in self.waiting and self._joined_epoch == epoch:
+            self.distrust("it does not know that this process has handed in its use")
         if whole:
             self._whole.set()
             self._whole_epoch, self._since_s = epoch, None

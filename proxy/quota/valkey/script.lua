@@ -740,7 +740,8 @@ end
 -- Codes: 1 done, 0 refused, 2 there is no such hold, 3 ended before it came, -1 another epoch, -2 the
 -- epoch lacks a change that was answered: the server was set back.
 local leaves_its_time = {
-  reserve = 1, extend = 1, settle = 1, slots = 1, adjust = 1, join = 1, ended = 1, give_up = 1,
+  reserve = 1, extend = 1, settle = 1, slots = 1, adjust = 1, join = 1, ended = 1, joining = 1,
+  joined = 1, give_up = 1,
 }
 local answer = run[operation]()
 if answer[1] == 1 and leaves_its_time[operation] and now > changed then

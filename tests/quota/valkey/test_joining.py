@@ -383,3 +383,33 @@ async def test_a_process_joins_once_its_journal_tells_what_an_earlier_life_left_
         again.recovered = True
         await until(lambda: usable(one) and usable(again))
         assert await one.figures() == (60, 0)
+
+
+@pytest.mark.parametrize("stamped", [True, False], ids=["by its time", "by what is waited for"])
+async def test_a_server_set_back_to_before_all_had_handed_in_keeps_nobody_waiting(
+    tmp_path: Path, stamped: bool
+) -> None:
+    with valkey_server(tmp_path) as server:
+        books = Books()
+        async with instances(server.port, books=books) as [one]:
+            silent = Instance("silent", books)
+            await silent.connect(server.port, silent=True)
+            await silent.quota.whole()
+            books.at_once = False
+            one.end(await one.held(40), 20)
+            silent.end(await silent.held(40), 20)
+            books.before_read = lambda: asyncio.sleep(0)  # type: ignore[method-assign]
+            one.tasks.pop().cancel()  # it hands in below
+            await lose(server, one, silent)
+            await until(lambda: one.quota.standing.waiting == () and one.quota._calls.epoch)
+            server.ask("SAVE")
+            await asyncio.sleep(0.002)
+            one.tasks.append(asyncio.create_task(one.hand_in()))
+            await until(lambda: one.quota.standing.waiting == ("silent",))
+            if not stamped:
+                one.quota._calls._changed_ms = 0
+            assert b"OK" in server.ask("DEBUG", "RELOAD", "NOSAVE")
+            await until(lambda: one.quota._epochs.built + silent.quota._epochs.built == 3)
+            silent.tasks.append(asyncio.create_task(silent.hand_in()))
+            await until(lambda: usable(one) and usable(silent))
+            assert await one.figures() == (40, 0)
