@@ -39,3 +39,16 @@ def test_archived_records_are_told_and_are_no_difference(
     owner.execute("UPDATE records SET charge_nano = 1")
     assert call("statement", "show", "2026-11").exit_code == 3
     owner.close()
+
+
+def test_a_month_whose_records_have_left_is_not_closed(
+    call: Callable[..., Result], book: Callable[..., Path]
+) -> None:
+    data_dir = book(make_record(0, **MONEY), make_record(1, **MONEY))
+    owner = sqlite3.connect(data_dir / "ledger.db", isolation_level=None)
+    owner.execute("DROP TRIGGER records_no_delete")
+    owner.execute("DELETE FROM records WHERE seq = 1")
+    owner.close()
+    refused = call("statement", "close", "2026-10")
+    assert refused.exit_code == 1 and "Close months before they are archived" in refused.stderr
+    assert "No month is closed" in call("statement", "list").stdout

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from proxy.accounting.statements.kept import kept
+from proxy.accounting.statements.kept import archived_through, kept
 from proxy.accounting.statements.statement import LATE_BY, MonthStatement, read_statement
 from proxy.core import dates
 from proxy.core.managed import Audit
@@ -156,6 +156,12 @@ class Closer:
             through=anchor.seq,
             closings=closings.all,
         )
+        if (archived := archived_through(self._reader, found)) is not None:
+            raise CloseRefused(
+                f"the ledger begins behind seq {archived}, and records of {order.month} may be "
+                "among those before: their statement would lack them. Close months before they are "
+                "archived"
+            )
         if not closings.over(order.team) and (before := self._months_before(order.team, start)):
             found = msgspec.structs.replace(found, open_earlier=before)
         return msgspec.structs.replace(found, anchor=anchor)
