@@ -17,6 +17,7 @@ from proxy.core.reconciling.moments import HOUR_MS, Width, period
 from proxy.core.reconciling.result import BillTally
 from proxy.core.reconciling.sums import BilledSums
 
+_QUARTER_MS: Final = HOUR_MS // 4  # zones differ from each other by whole quarters
 PAIRS_MAX: Final = 300_000  # sums of a model and hour, a hundred megabytes of each side
 
 
@@ -88,6 +89,11 @@ class BillSide:
         [skew_ms] = self.skews_ms
         hours, rest = divmod(skew_ms, HOUR_MS)
         zone = self._zone
+        if rest and not rest % _QUARTER_MS:
+            raise UnreadableBill(
+                f"The bill's days begin {skew_ms // 60_000} minutes after midnight of {zone}: add "
+                "the --zone in which they begin at midnight, such as Asia/Kolkata"
+            )
         if not hours or rest or zone.utcoffset(datetime.fromtimestamp(0, UTC)):
             return None
         self.sums = {

@@ -90,8 +90,18 @@ class Bill:
                 if fit is None or fit.shape.name != best.name:
                     self._leave(LeftOut(_OTHER_SHAPE))
                     continue
+                self._check_once(opened, fit)
                 self.columns = list(fit.places)
                 yield from self._read(opened, fit, own_zone)
+
+    def _check_once(self, opened: Sheet, fit: Chosen) -> None:
+        """Raise UnreadableBill where a column that is read stands there twice."""
+        for name in fit.places.values():
+            if opened.columns.count(name) > 1:
+                raise UnreadableBill(
+                    f"{opened.name} has two columns {name!r}, and only one can be read: rename "
+                    "the other, or leave the field out with --mapping"
+                )
 
     def _read(self, opened: Sheet, fit: Chosen, own_zone: ZoneInfo) -> Iterator[VendorLine]:
         currency = self._currency or fit.shape.currency

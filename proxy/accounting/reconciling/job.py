@@ -158,14 +158,20 @@ class _Job:
             sums = BilledSums()
             for each in theirs:
                 sums.add(each, compared=True)
+            own_inside = any(self.inside(line.at_ms) for line in ours)
+            billed_inside = any(self.inside(line.at_ms) for line in theirs)
+            if theirs and not (own_inside or billed_inside):
+                tally = billed.left_out.setdefault(_OUTSIDE, BillTally())
+                for each in theirs:
+                    tally.add(0, each.amount_nano or 0)
             compare_request(
                 tallies,
                 _own_sums(ours),
                 sums,
                 billed.unit_nano,
                 lambda ours=ours, sums=sums: self._other_terms(own, ours, sums),  # type: ignore[misc]
-                own_inside=any(self.inside(line.at_ms) for line in ours),
-                billed_inside=any(self.inside(line.at_ms) for line in theirs),
+                own_inside=own_inside,
+                billed_inside=billed_inside,
             )
         return tallies
 

@@ -189,6 +189,11 @@ def _csv_rows(
     reader = csv.reader(text, delimiter=separator)
     try:
         for cells in itertools.islice(reader, head + 1, None):
+            if any(cells[len(columns) :]):
+                raise UnreadableBill(
+                    f"{file.name}, line {reader.line_num} has more cells than there are columns: "
+                    "put amounts such as 1,234.56 into quotes, or leave out the separators"
+                )
             if cells:
                 yield reader.line_num, dict(zip(columns, cells, strict=False))
     except csv.Error as error:

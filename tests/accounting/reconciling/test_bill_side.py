@@ -63,6 +63,14 @@ def test_the_smallest_step_of_the_file_is_its_precision() -> None:
     )
 
 
+def test_days_that_begin_at_a_half_hour_are_refused_with_what_to_do() -> None:
+    found = side(
+        *(VendorLine(n, NOVEMBER_MS + n * DAY_MS - 19_800_000, Width.DAY) for n in range(3))
+    )
+    with pytest.raises(UnreadableBill, match=r"1110 minutes after .* such as Asia/Kolkata"):
+        found.moved()
+
+
 def test_a_bill_without_lines_and_one_with_too_many_sums_are_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -38,6 +38,14 @@ def test_an_unknown_file_says_which_columns_it_has_and_which_are_needed(tmp_path
     ]
 
 
+def test_a_column_that_stands_there_twice_is_refused_if_it_is_read(tmp_path: Path) -> None:
+    twice = "date,model,note,note,cost,cost\n2026-11-01,a,x,y,1.23,99\n"
+    with pytest.raises(UnreadableBill, match="two columns 'cost'"):
+        lines(tmp_path, twice, "generic")
+    [line] = lines(tmp_path, twice.replace("cost,cost", "cost,net"), "generic")
+    assert line.amount_nano == 1_230_000_000
+
+
 def test_a_mapping_names_the_columns_and_what_the_file_does_not_state(tmp_path: Path) -> None:
     mapping = BillMapping(
         columns={"at": "Datum", "amount": "Betrag", "model": "Modell", "requests": ""},

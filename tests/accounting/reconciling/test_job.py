@@ -63,6 +63,22 @@ def test_what_went_round_the_proxy_is_a_sum_of_its_own(tmp_path: Path) -> None:
     adds_up(found)
 
 
+def test_requests_of_another_month_on_the_bill_are_told(tmp_path: Path) -> None:
+    records = [priced(n) for n in range(4)]
+    later = [
+        priced(n, started_at_ms=NOVEMBER_MS + 40 * DAY_MS, upstream_request_id=f"gen-later-{n}")
+        for n in range(2)
+    ]
+    found = held(
+        tmp_path, records, by_request([*records, *later]), "openrouter",
+        from_ms=NOVEMBER_MS, to_ms=NOVEMBER_MS + 30 * DAY_MS,
+    )  # fmt: skip
+    outside = found.left_out["lines outside of the period"]
+    assert (outside.count, outside.billed_nano) == (2, sum(one.cost_nano or 0 for one in later))
+    assert found.matched.count == 4 and found.gross_nano == 0
+    adds_up(found)
+
+
 def day(n: int, **changes: Any) -> UsageRecord:
     """The n-th request, on the n-th day at noon."""
     return priced(n, started_at_ms=NOVEMBER_MS + n * DAY_MS + 12 * HOUR_MS, **changes)

@@ -103,6 +103,13 @@ def test_what_is_no_table_is_said_to_be(tmp_path: Path, what: str) -> None:
         rows_of(path)
 
 
+def test_a_line_with_an_amount_in_two_cells_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "bill"
+    path.write_text("date,model,cost\n2026-11-01,a,1,,\n2026-11-01,a,1,234.56\n")
+    with pytest.raises(UnreadableBill, match=r"line 3 has more cells than .*1,234\.56 into quotes"):
+        rows_of(path)
+
+
 @pytest.mark.parametrize("form", ["csv", "json"])
 def test_a_large_file_is_not_held(tmp_path: Path, form: str) -> None:
     path = tmp_path / "bill"
