@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 import msgspec
 
-from proxy.core.records.chain import Flaw
+from proxy.core.records.chain import FINDINGS_MAX, Flaw
 from proxy.core.statements.closing import ClosedStatement, Closing
 from proxy.core.statements.frozen import digest
 from proxy.ledger.signing import can_sign, is_signed
@@ -27,6 +27,10 @@ LISTED: Final = (
     "digest",
 )
 COLUMNS: Final = (*LISTED, "document", "public_key", "signature")
+CLOSE_ACTION: Final = "statement.close"  # in the audit, whose `after` is the Closing
+# What `held_against_the_audit` compares.
+DIGESTS: Final = "SELECT seq, digest FROM statements ORDER BY seq"
+AUDITED: Final = f"SELECT after FROM audit WHERE action = '{CLOSE_ACTION}' ORDER BY seq"
 PART: Final = "statements"  # of the book, where it is verified
 
 
@@ -69,14 +73,12 @@ def closed_of(row: Sequence[Any]) -> ClosedStatement:
 
 
 def verified(
-    row: Sequence[Any] | None, before: tuple[int, bytes] | None, public_key: bytes | None
+    row: Sequence[Any], before: tuple[int, bytes] | None, public_key: bytes | None
 ) -> VerifyStep:
-    """Verify one row of the table; None: there is no further one.
+    """Verify one row of the table.
 
     before · the number and digest of the statement before    public_key · beside the ledger
     """
-    if row is None:
-        return VerifyStep()
     closed = closed_of(row)
     number = closed.closing.number
     found = [
@@ -87,6 +89,37 @@ def verified(
     return VerifyStep(
         rows=1, seals=1, found=len(found), findings=found, next=str(number), notes=notes
     )
+
+
+def held_against_the_audit(
+    stored: Iterable[tuple[int, bytes]], audited: Iterable[tuple[str | None]]
+) -> VerifyStep:
+    """Hold all statements against the audit of their closing.
+
+    The last ones may have been taken away, which leaves the row of numbers whole.
+
+    stored, audited · the rows of DIGESTS and of AUDITED
+    """
+    left = {number: bytes(hashed).hex() for number, hashed in stored}
+    found: list[Flaw] = []
+    for (after,) in audited:
+        try:
+            told = msgspec.json.decode(after or "", type=Closing)
+        except msgspec.MsgspecError:
+            continue  # the audit is verified by itself
+        hashed = left.pop(told.number, None)
+        if hashed == told.digest:
+            continue
+        what = "is missing" if hashed is None else "is another than was closed"
+        said = f"the audit says that {told.closed_by} closed it"
+        found.append(
+            Flaw(PART, f"statement {told.number} of {told.month} {what}: {said}", told.number)
+        )
+    found += [
+        Flaw(PART, f"statement {number}: the audit does not say who closed it", number)
+        for number in left
+    ]
+    return VerifyStep(found=len(found), findings=found[:FINDINGS_MAX])
 
 
 def wrong(

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from proxy.ledger.closed import COLUMNS, LISTED, closed_of, closing_of, row_of, verified
+from proxy.ledger.closed import (
+    COLUMNS,
+    LISTED,
+    closed_of,
+    closing_of,
+    held_against_the_audit,
+    row_of,
+)
 from proxy.ledger.verification import VerifyStep
 from tests.ledger.contract.test_closings import closed
 
@@ -17,5 +24,6 @@ def test_a_row_is_the_statement_again(tmp_path: Path) -> None:
     assert closing_of(row[: len(LISTED)]) == statement.closing
 
 
-def test_behind_the_last_row_is_nothing() -> None:
-    assert verified(None, None, None) == VerifyStep()
+def test_without_statements_and_audit_nothing_is_wrong() -> None:
+    for audited in ([], [(None,), ("{}",)]):
+        assert held_against_the_audit([], audited) == VerifyStep(findings=[])

@@ -17,8 +17,8 @@ from proxy.ledger import Batch, LedgerError, LedgerUnavailable
 from proxy.ledger.sqlite.booking import Booker
 from proxy.ledger.sqlite.closings import add
 from proxy.ledger.verification import PARTS, VerifyStep, verify
-from tests.ledger.contract.test_closings import closed
-from tests.ledger.samples import KEY, START_MS, deed, make_record, numbered, open_book
+from tests.ledger.contract.test_closings import audit, closed
+from tests.ledger.samples import KEY, START_MS, make_record, numbered, open_book
 from tests.ledger.whole_book import DAY_MS, forger_of, reader_of, seal_all, verified, whole_book
 from tests.support.effort import examples
 
@@ -51,7 +51,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     key_file, connection = path.with_name("ledger.key"), sqlite3.connect(path, isolation_level=None)
     first = closed(key_file)
     for one in (first, closed(key_file, 2, first.closing.digest, "research")):
-        add(connection, KEY, one, deed("closed"))
+        add(connection, KEY, one, audit(one))
     connection.close()
     return path
 
@@ -210,7 +210,7 @@ def test_a_damaged_page_is_told_and_no_error(path: Path) -> None:
         file.seek((page - 1) * size)
         file.write(b"\xff" * 8)
     found = verified(path)
-    assert {finding.part for finding in found.findings} == {"audit", "indexes"}
+    assert {finding.part for finding in found.findings} == {"audit", "statements", "indexes"}
     assert "the file is damaged here" in found.findings[0].what
 
 

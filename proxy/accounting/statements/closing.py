@@ -20,6 +20,7 @@ from proxy.core.statements.frozen import digest
 from proxy.core.statements.tally import unpriced
 from proxy.journal import JournalFigures
 from proxy.ledger import Ledger, LedgerOutdated, Reader
+from proxy.ledger.closed import CLOSE_ACTION
 from proxy.ledger.sharing import Instance, InstanceState
 from proxy.ledger.signing import month_signer
 
@@ -300,7 +301,7 @@ def _audit(closing: Closing, who: Who, reason: str | None) -> Audit:
         at_ms=who.at_ms,
         actor=who.actor,
         origin=who.origin,
-        action="statement.close",
+        action=CLOSE_ACTION,
         kind="statement",
         name=closing.month if closing.team is None else f"{closing.month} {closing.team}",
         after=msgspec.json.encode(closing).decode(),

@@ -10,7 +10,17 @@ from typing import Final
 from proxy.core.managed import Audit, TenantChange
 from proxy.core.statements.closing import ClosedStatement, Closing
 from proxy.ledger import LedgerOutdated
-from proxy.ledger.closed import COLUMNS, LISTED, closed_of, closing_of, row_of, verified
+from proxy.ledger.closed import (
+    AUDITED,
+    COLUMNS,
+    DIGESTS,
+    LISTED,
+    closed_of,
+    closing_of,
+    held_against_the_audit,
+    row_of,
+    verified,
+)
 from proxy.ledger.postgresql import tenants
 from proxy.ledger.postgresql.connection import Connection
 from proxy.ledger.postgresql.texts import clean
@@ -53,7 +63,10 @@ def one(connection: Connection, number: int) -> ClosedStatement | None:
 def statements_step(
     connection: Connection, place: str | None, public_key: bytes | None
 ) -> VerifyStep:
-    """Verify the statement behind the one whose number is `place`."""
+    """Verify the statement behind the one whose number is `place`; at the end, hold the audit."""
     row = connection.execute(_NEXT, (0 if place is None else int(place),)).fetchone()
-    before = None if row is None else connection.execute(_BEFORE, (row[0],)).fetchone()
+    if row is None:
+        stored = connection.execute(DIGESTS).fetchall()
+        return held_against_the_audit(stored, connection.execute(AUDITED).fetchall())
+    before = connection.execute(_BEFORE, (row[0],)).fetchone()
     return verified(row, before, public_key)

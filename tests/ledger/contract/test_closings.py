@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from proxy.core.managed import Audit
+from proxy.core.managed import Audit, TenantChange
 from proxy.core.statements.closing import ClosedStatement, Closing
 from proxy.core.statements.frozen import digest, frozen
 from proxy.ledger import LedgerOutdated, connect_reader
@@ -18,7 +18,7 @@ from tests.ledger.ledgers import BookUnderTest
 from tests.ledger.samples import START_MS, make_record
 
 
-def audit(name: str = "2026-11") -> Audit:
+def audit(of: ClosedStatement, name: str = "2026-11") -> Audit:
     return Audit(
         at_ms=START_MS,
         actor="ops",
@@ -26,6 +26,7 @@ def audit(name: str = "2026-11") -> Audit:
         action="statement.close",
         kind="statement",
         name=name,
+        after=msgspec.json.encode(of.closing).decode(),
     )
 
 
@@ -70,8 +71,8 @@ async def test_what_is_stored_is_read_again_with_its_audit(ledgers: BookUnderTes
     second = closed(ledgers.key_file, 2, first.closing.digest, "模型 'x'")
     ledger = await ledgers.open(ledgers.key_file)
     try:
-        await ledger.close_month(first, audit())
-        await ledger.close_month(second, audit("2026-12 x"))
+        await ledger.close_month(first, audit(first))
+        await ledger.close_month(second, audit(second, "2026-12 x"))
     finally:
         await ledger.aclose()
     reader = ledgers.reader()
@@ -86,14 +87,15 @@ async def test_a_number_or_a_month_that_is_taken_stores_nothing(ledgers: BookUnd
     first = closed(ledgers.key_file)
     ledger = await ledgers.open(ledgers.key_file)
     try:
-        await ledger.close_month(first, audit())
+        await ledger.close_month(first, audit(first))
         same_month = msgspec.structs.replace(
             first, closing=msgspec.structs.replace(first.closing, number=2)
         )
         for wrong in (first, same_month, closed(ledgers.key_file, 3)):
             with pytest.raises(LedgerOutdated):
-                await ledger.close_month(wrong, audit())
-        await ledger.close_month(closed(ledgers.key_file, 2, first.closing.digest), audit())
+                await ledger.close_month(wrong, audit(wrong))
+        second = closed(ledgers.key_file, 2, first.closing.digest)
+        await ledger.close_month(second, audit(second))
     finally:
         await ledger.aclose()
     assert [one.number for one in ledgers.reader().closings()] == [1, 2]
@@ -118,10 +120,33 @@ async def test_a_statement_that_is_wrong_is_told(ledgers: BookUnderTest, tmp_pat
             (book.directory / FILE).write_bytes(ledgers.key_file.with_name(FILE).read_bytes())
             ledger = await book.open(book.key_file)
             try:
-                await ledger.close_month(statement, audit())
+                await ledger.close_month(statement, audit(statement))
             finally:
                 await ledger.aclose()
             assert any(what in flaw for flaw in flaws(book)), what
+
+
+async def test_statements_are_held_against_the_audit_of_their_closing(
+    ledgers: BookUnderTest,
+) -> None:
+    """A last statement that was taken away, closed anew or put in leaves a row of numbers whole."""
+    first = closed(ledgers.key_file)
+    second = closed(ledgers.key_file, 2, first.closing.digest)
+    other = closed(ledgers.key_file, 2, first.closing.digest, "sales")
+    third = closed(ledgers.key_file, 3, other.closing.digest)
+    ledger = await ledgers.open(ledgers.key_file)
+    try:
+        await ledger.close_month(first, audit(first))
+        assert flaws(ledgers) == []
+        await ledger.change(TenantChange((), (audit(second),)))
+        gone = "statement 2 of 2026-02 is missing: the audit says that ops closed it"
+        assert flaws(ledgers) == [gone]
+        await ledger.close_month(other, msgspec.structs.replace(audit(other), after=None))
+        assert flaws(ledgers) == [gone.replace("missing", "another than was closed")]
+        await ledger.close_month(third, msgspec.structs.replace(audit(third), after=None))
+        assert flaws(ledgers)[1:] == ["statement 3: the audit does not say who closed it"]
+    finally:
+        await ledger.aclose()
 
 
 def test_a_ledger_without_closed_months_has_none(ledgers: BookUnderTest) -> None:

@@ -20,7 +20,7 @@ async def test_two_processes_that_close_the_same_close_it_once(tmp_path: Path) -
         try:
             statement = closed(book.key_file)
             done = await asyncio.gather(
-                *(one.close_month(statement, audit()) for one in (first, second)),
+                *(one.close_month(statement, audit(statement)) for one in (first, second)),
                 return_exceptions=True,
             )
         finally:
