@@ -186,12 +186,14 @@ class Adjuster:
             after=msgspec.json.encode(msgspec.structs.replace(order, dry_run=False)).decode(),
             reason=order.reason,
         )
+        seen = await asyncio.to_thread(self._reader.audit_head)
         ordered = await asyncio.to_thread(self._ordered_before, deed)
         rows, requests = await asyncio.to_thread(self._rows, order, entering, start, end)
         fresh = await self._fresh(rows)
         if not order.dry_run and fresh:
             if not ordered:
                 await self._ledger.change(TenantChange((), (deed,)))
+                await asyncio.to_thread(self._check_alone, deed, order, seen)
             await self._book(fresh)
         closed = Closings(await asyncio.to_thread(self._reader.closings))
         team = order.move.team if order.move is not None else (order.amount or _NOTHING).team
@@ -266,6 +268,16 @@ class Adjuster:
                     raise ProxyError(409, "invalid_request_error", "id_taken", message, param="id")
             after = page[-1].seq
         return False
+
+    def _check_alone(self, deed: Audit, order: AdjustOrder, seen: int) -> None:
+        """Raise ProxyError 409 where another process took the id, or moved something, meanwhile."""
+        self._ordered_before(deed)
+        for one in self._reader.audit(seen, _AUDIT_PAGE) if order.move is not None else ():
+            if (one.deed.name, one.deed.kind) == (deed.name, KIND):
+                return
+            if one.deed.kind == KIND:
+                message = f"{one.deed.actor} made {one.deed.name!r} meanwhile: give this again."
+                raise ProxyError(409, "invalid_request_error", "changed_meanwhile", message)
 
     def _rows(
         self, order: AdjustOrder, entering: Entering, start: datetime, end: datetime

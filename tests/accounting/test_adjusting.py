@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -21,6 +22,7 @@ from proxy.accounting.adjusting import (
 )
 from proxy.core.errors import ProxyError
 from proxy.core.fault_points import FaultPoint, no_fault
+from proxy.core.managed import TenantChange
 from proxy.core.pricing.terms import DatedRate, Terms
 from proxy.core.usage import UsageRecord
 from proxy.ledger import Ledger, LedgerUnavailable
@@ -42,7 +44,7 @@ REBATE = AmountEntry(amount="-0.000000012", currency="USD", team="research")
 
 class Hand:
     def __init__(self, book: BookUnderTest, ledger: Ledger) -> None:
-        self.reader = book.reader()
+        self.reader, self.ledger = book.reader(), ledger
         self.told: list[UsageRecord] = []
         self._adjuster = Adjuster(
             self.reader, ledger, UTC_ZONE, TERMS, {"lab", "research"}, self.told.append
@@ -231,3 +233,41 @@ async def test_an_entry_of_the_running_month_is_of_now(ledgers: BookUnderTest) -
         [page] = by_hand.reader.pages(Stretch(through=2))
         assert page.rows[1][0] != make_id(0)
         assert early in page.rows[1]
+
+
+class Meeting:
+    """A ledger in which two orders have read before either of them is in the audit."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._both = asyncio.Barrier(2)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._ledger, name)
+
+    async def change(self, what: TenantChange) -> None:
+        await self._both.wait()
+        await self._ledger.change(what)
+
+
+@pytest.mark.parametrize("what", ["one id", "one use"])
+async def test_two_processes_at_once_book_one_of_two_orders(
+    ledgers: BookUnderTest, what: str
+) -> None:
+    orders: list[dict[str, Any]] = (
+        [{"amount": AmountEntry(amount=text, currency="USD", team="lab")} for text in "12"]
+        if what == "one id"
+        else [{"id": id, "move": UseMove(team="research", to_team="lab")} for id in "ab"]
+    )
+    async with hand(ledgers, make_record(0, **MONEY)) as by_hand:
+        meeting = Hand(ledgers, cast(Ledger, Meeting(by_hand.ledger)))
+        done = await asyncio.gather(
+            *(meeting.adjust(**order) for order in orders), return_exceptions=True
+        )
+        [refused] = [one for one in done if isinstance(one, ProxyError)]
+        [booked] = [one for one in done if isinstance(one, ByHandDone)]
+        assert (refused.status, len(booked.lines)) == (409, 1 if what == "one id" else 2)
+        assert by_hand.reader.head() == 1 + len(booked.lines)
+        if what == "one use":  # nothing is left to move
+            again = await by_hand.adjust(**orders[done.index(refused)])
+            assert (again.lines, again.before) == ([], True)
