@@ -15,6 +15,7 @@ from proxy.accounting.statements.statement import BY, MonthStatement, read_state
 from proxy.cli import common, time_range
 from proxy.cli.lazy import LazyGroup
 from proxy.cli.statement_book import held
+from proxy.core.money import decimal
 from proxy.core.statements.closing import ClosedStatement, Closing, Closings
 from proxy.core.statements.frozen import digest, public_pem
 
@@ -200,5 +201,14 @@ def _print(found: MonthStatement, form: str) -> None:
         groups = [row for row in found.rows if row["row"] != "total"]
         click.echo(f"As the ledger stood at seq {found.through}", err=True)
         click.echo(as_csv(groups, BY), nl=False)
+        if found.earlier:
+            due = ", ".join(
+                f"{decimal(one.charge_nano or 0)} {one.currency} of charge" for one in found.due
+            )
+            click.echo(
+                "WARNING: corrections of earlier months are not in the csv. With them "
+                f"{due or 'nothing'} is due: `--format json` has both.",
+                err=True,
+            )
     else:
         click.echo(as_html(found) if form == "html" else as_markdown(found), nl=False)

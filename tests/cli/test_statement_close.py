@@ -37,6 +37,9 @@ def test_a_closed_month_is_shown_as_it_was_closed(call: Call, book: Book) -> Non
         assert (again.exit_code, again.stdout) == (0, text)
     november = call("statement", "show", "2026-11").stdout
     assert "## Corrections of earlier months" in november and "| 2026-10 | sales |" in november
+    table = call("statement", "show", "2026-11", "--format", "csv")
+    assert "corrections of earlier months are not in the csv" in table.stderr
+    assert "With them 0.004 USD of charge is due" in table.stderr
     audit = json.loads(call("audit", "list", "--json").stdout)
     assert [(one["action"], one["name"]) for one in audit] == [("statement.close", "2026-10")]
 
