@@ -11,7 +11,7 @@ import sys
 import click
 
 from proxy import __version__
-from proxy.cli.lazy import LazyGroup
+from proxy.cli.hints import HintingGroup
 
 # Each noun with the first sentence of its help.
 NOUNS = {
@@ -36,7 +36,7 @@ NOUNS = {
 
 
 @click.group(
-    cls=LazyGroup,
+    cls=HintingGroup,
     lazy={noun: (f"proxy.cli.{noun}:{noun}", said) for noun, said in NOUNS.items()},
     context_settings={"help_option_names": ["-h", "--help"]},
 )

@@ -154,6 +154,11 @@ def _answered(
         refusal = msgspec.json.decode(answer, type=_Refused).error
     except msgspec.MsgspecError as error:
         raise _stranger(process, status) from error
+    if refusal.code == "invalid_api_key":
+        raise Failed(
+            f"{process.name} is the address for callers: put that of `admin.listen` into {URL}. "
+            f"({refusal.code})"
+        )
     if status == 401:
         raise Failed(
             f"{process.name} does not know the token: put one of its `admin.tokens` into {TOKEN}. "

@@ -221,11 +221,15 @@ def credits(
 @common.config_option
 @common.data_dir_option
 @common.json_option
+@click.option("--team", metavar="NAME", help="Of this team alone.")
+@click.option("--key", metavar="NAME", help="Of this key alone.")
 @time_range.options
 def refusals(
     config_path: Path | None,
     data_dir: Path | None,
     as_json: bool,
+    team: str | None,
+    key: str | None,
     from_: str | None,
     to: str | None,
     month: str | None,
@@ -236,21 +240,26 @@ def refusals(
     range are taken to the quarter hour.
 
     \b
-    Example:
+    Examples:
       tollkeeper limit refusals --month 2026-11
+      tollkeeper limit refusals --team research
     """
     book = common.open_book(config_path, data_dir)
     start, end = time_range.parse(from_, to, month, book.zone)
     with common.told():
         rows = book.reader.refusals(*dates.range_ms(start, end))
+    rows = [row for row in rows if team in (None, row.team) and key in (None, row.key_id)]
     if as_json:
         common.print_json([books.RefusalRow.of(row) for row in rows])
         return
+    whose = "".join(
+        f" of the {what} {name}" for what, name in (("team", team), ("key", key)) if name
+    )
     period = dates.described(start, end, book.zone)
     if not rows:
-        click.echo(f"No refusals {period}.")
+        click.echo(f"No refusals{whose} {period}.")
         return
-    click.echo(f"Refusals {period}")
+    click.echo(f"Refusals{whose} {period}")
     print_table(_REFUSALS, [_refusal_row(row) for row in rows])
 
 

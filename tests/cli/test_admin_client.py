@@ -23,6 +23,7 @@ from proxy.cli.common import Failed
 from proxy.config.settings import AdminSettings, AdminToken, Settings
 from proxy.core.errors import ProxyError
 from proxy.core.http.health import Health
+from tests.support.running import config, running
 
 TOKENS = {"ops": AdminToken(token="secret-a", role="admin")}
 
@@ -97,6 +98,16 @@ async def test_the_process_of_this_data_directory_or_the_one_that_is_named(tmp_p
                 await ask(tmp_path, environ)
         with pytest.raises(Failed, match=r"Not now\. \(conflict\)"):
             await ask(tmp_path, {}, "GET", "/refuse")
+
+
+async def test_the_address_for_callers_is_told_from_a_wrong_token(tmp_path: Path) -> None:
+    async with running(tmp_path, config("http://127.0.0.1:9/v1")) as proxy:
+        named = {
+            admin_client.URL: proxy.base_url.removesuffix("/v1"),
+            admin_client.TOKEN: "secret-a",
+        }
+        with pytest.raises(Failed, match=r"address for callers: put that of `admin.listen`"):
+            await asyncio.to_thread(asked, tmp_path, named)
 
 
 def test_nobody_answers_on_this_data_directory(tmp_path: Path) -> None:

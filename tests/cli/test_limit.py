@@ -244,6 +244,12 @@ def test_refusals_are_listed_by_key_and_reason(
     shown = call("limit", "refusals", "--from", "2026-01-01").stdout.splitlines()
     assert shown[1].split() == "key team code limit refusals last quarter hour".split()
     assert "alice  research  insufficient_quota" in shown[3] and "soft-day" in shown[3]
+    of_team = call("limit", "refusals", "--team", "research").stdout.splitlines()
+    assert of_team[0].startswith("Refusals of the team research of all time")
+    assert len(of_team) == 3 and "soft-day" in of_team[2]
+    assert len(json.loads(call("limit", "refusals", "--key", "alice", "--json").stdout)) == 2
+    none = call("limit", "refusals", "--team", "research", "--key", "bob").stdout
+    assert none.startswith("No refusals of the team research of the key bob of all time")
     assert json.loads(call("limit", "refusals", "--from", "2030-01-01", "--json").stdout) == []
     none = call("limit", "refusals", "--from", "2030-01-01").stdout
     assert none.startswith("No refusals from 2030-01-01") and none.count("\n") == 1

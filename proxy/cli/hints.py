@@ -1,0 +1,66 @@
+"""What to do next, behind click's own words for a command line that it cannot read."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import click
+
+from proxy.cli.lazy import LazyGroup
+
+# What other programs call our commands.
+_OTHER_WORDS = {
+    "add": "create",
+    "delete": "revoke",
+    "disable": "suspend",
+    "enable": "resume",
+    "ls": "list",
+    "new": "create",
+    "remove": "revoke",
+    "update": "edit",
+}
+_NO_COMMAND = re.compile(r"No such command '(.+)'\.")
+_NO_NUMBER = re.compile(r"No such option:? '?-[0-9]")
+_EXTRA_FILE = re.compile(r"Got unexpected extra argument \((\S+\.ya?ml)\)")
+
+
+class HintingGroup(LazyGroup):
+    """The outermost group: an error of usage below it says what to do next, where that is known."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except click.UsageError as error:
+            hint = self._hint(error, ctx)
+            if hint is None:
+                raise
+            said = f"{error.message.rstrip('.')}. {hint}"
+            raise click.UsageError(said, error.ctx) from error
+
+    def _hint(self, error: click.UsageError, context: click.Context) -> str | None:
+        if found := _EXTRA_FILE.match(error.message):
+            return f"A config file is named with -c: -c {found[1]}"
+        if _NO_NUMBER.match(error.message):
+            return "A negative number stands behind two dashes: -- -50"
+        found = _NO_COMMAND.match(error.message)
+        # Newer versions of click name a command that is spelled alike: that is nearer than ours.
+        if found and error.ctx is not None and not getattr(error, "possibilities", None):
+            group = error.ctx.command
+            if isinstance(group, click.Group):
+                return self._another(group, found[1], context)
+        return None
+
+    def _another(self, group: click.Group, name: str, context: click.Context) -> str | None:
+        """Name the command elsewhere, or our word for what the name says."""
+        other = _OTHER_WORDS.get(name)
+        if group is not self:
+            known = group.list_commands(context)
+            return f"`tollkeeper {group.name} {other}` does that." if other in known else None
+        nouns = ((noun, self.get_command(context, noun)) for noun in self.list_commands(context))
+        with_it = [
+            f"`tollkeeper {noun} {name}`"
+            for noun, command in nouns
+            if isinstance(command, click.Group) and name in command.list_commands(context)
+        ]
+        return f"There is {' and '.join(with_it)}." if with_it else None
