@@ -11,6 +11,9 @@ YEARS_10_S = 3_660 * 86_400
 EXBIBYTE = 2**60
 
 
+NAMES_ALIKE = 0.5  # of names that people choose: one that is less like it is a guess
+
+
 def yaml_name(name: str) -> str:
     """The key in config.yaml of a field: its name without the unit.
 

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from proxy.config import limits
-from proxy.config.fields import Block, Name
+from proxy.config.fields import NAMES_ALIKE, Block, Name
 from proxy.config.instants import instant_ms
 from proxy.config.nodes import Fraction, Node
 from proxy.config.reader import SettingsReader
@@ -24,8 +24,6 @@ SAYS = {
 }
 
 DEPTH_MAX = 16  # of mappings and lists in each other
-
-NAMES_ALIKE = 0.5  # of names that people choose: one that is less like it is a guess
 
 
 class Mistake(Exception):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 
 import msgspec
 
-from proxy.config.managed import NAMES_ALIKE
+from proxy.config.fields import NAMES_ALIKE
 from proxy.config.settings import Settings
 from proxy.core.errors import ProxyError, invalid_request
 from proxy.core.limits.limit import Limit, Scope

@@ -13,8 +13,8 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
+from proxy.config.fields import NAMES_ALIKE
 from proxy.config.instants import instant_ms
-from proxy.config.managed import NAMES_ALIKE
 from proxy.config.settings import Settings
 from proxy.core.calendar import Per
 from proxy.core.errors import ProxyError, invalid_request

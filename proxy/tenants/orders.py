@@ -13,8 +13,9 @@ from typing import Any
 
 import msgspec
 
+from proxy.config.fields import NAMES_ALIKE
 from proxy.config.instants import INSTANT
-from proxy.config.managed import NAMES_ALIKE, SAYS, Mistake, check_words, read_key, read_team
+from proxy.config.managed import SAYS, Mistake, check_words, read_key, read_team
 from proxy.config.secrets import guessable
 from proxy.config.settings import KeySettings
 from proxy.config.values import KINDS

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.config.managed import NAMES_ALIKE
+from proxy.config.fields import NAMES_ALIKE
 from proxy.core.spelling import nearest
 
 WORDS = ("requests", "tokens", "concurrent")
