@@ -124,6 +124,9 @@ def verify(
         except BaseException:  # also Ctrl-C
             stopped.set()
             raise
+    if key_file is not None and key_file.exists():
+        for part in done:
+            part.check_own_seals(key_file)
     if anchors:
         held = _PartWalk(ANCHOR)
         for text in anchors:
@@ -154,6 +157,19 @@ class _PartWalk:
         self._found += step.found
         self.findings += step.findings[: FINDINGS_MAX - len(self.findings)]
         self.notes += step.notes
+
+    def check_own_seals(self, key_file: Path) -> None:
+        """Find a chain of records in which the key at hand has sealed nothing.
+
+        A person without the key can make the whole book anew under the name of another one.
+        """
+        if self._name == "records" and 0 < self._seals == self._foreign:
+            what = (
+                f"no seal was made with the key in {key_file}: it is the key of another ledger, "
+                "or it was made after a loss and has sealed nothing yet, or the book was made anew"
+            )
+            self._found += 1
+            self.findings.append(Flaw(self._name, what))
 
     def told(self) -> PartVerified:
         return PartVerified(self._name, self._rows, self._seals, self._foreign, self._found)

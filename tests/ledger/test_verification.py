@@ -185,6 +185,19 @@ def test_the_first_bad_record_is_the_first_finding(path: Path) -> None:
     assert first.what == f"record seq 4 id {first.id!r}: changed since it was booked"
 
 
+def test_a_book_whose_seals_are_all_of_another_key_is_told(path: Path) -> None:
+    """Without the key, a person can hash all rows anew and say that another key sealed them."""
+    forger = forger_of(path)
+    forger.execute("UPDATE heads SET key_name = '0000000000000000'")
+    forger.close()
+    found = verified(path)
+    [finding] = found.findings
+    assert (finding.part, found.found) == ("records", 1)
+    assert "no seal was made with the key in" in finding.what
+    path.with_name("ledger.key").unlink()  # without a key no seal can be checked
+    assert verified(path).found == 0
+
+
 def test_a_row_that_an_index_lost_is_found(path: Path) -> None:
     forger = forger_of(path)
     forger.execute("PRAGMA writable_schema = ON")
