@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import sqlite3
 import time
@@ -46,7 +47,13 @@ from proxy.ledger.sqlite.booking import Booker
 from proxy.ledger.sqlite.credits import add, begin_chain, read
 from proxy.ledger.sqlite.dump import dumped as dumped
 from proxy.ledger.sqlite.erasure import erase
-from proxy.ledger.sqlite.files import database_path, lock, make_database_file
+from proxy.ledger.sqlite.files import (
+    WHAT_WAS_LOST,
+    database_path,
+    lock,
+    make_database_file,
+    was_lost,
+)
 from proxy.ledger.sqlite.months import add_month
 from proxy.ledger.sqlite.notices import claim, sent, unsent
 from proxy.ledger.sqlite.pruning import archivable, prune
@@ -58,6 +65,8 @@ from proxy.ledger.sqlite.tenants import change, tenants
 from proxy.ledger.sqlite.thread import on_its_thread, open_on_a_thread
 
 _T = TypeVar("_T")
+
+_LOG = logging.getLogger("tollkeeper.ledger")
 
 # How long SQLite itself waits for a lock that some foreign tool holds, before the recorder's own
 # back-off takes over. Only the ledger's thread waits.
@@ -229,6 +238,8 @@ async def connect(
         raise LedgerError(f"cannot make the directory {path.parent}: {error.strerror}") from error
     lock_descriptor = lock(path)
     try:
+        if was_lost(path, data_dir):
+            _LOG.error("the ledger %s is gone, and a new one is begun: %s", path, WHAT_WAS_LOST)
         make_database_file(path)
         connection = await open_on_a_thread(path, busy_timeout_s=_BUSY_TIMEOUT_S)
         try:

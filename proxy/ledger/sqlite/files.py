@@ -10,6 +10,12 @@ from pathlib import Path
 from proxy.ledger import LedgerError
 from proxy.system.files import sync_directory
 
+WHAT_WAS_LOST = (
+    "its journal is here. A new ledger has no keys, teams, suspensions and statements of before,"
+    " and no records that have left the journal. Stop the process and bring a backup back, as"
+    " docs/keeping.md says"
+)
+
 
 def database_path(url: str, data_dir: Path) -> Path:
     """The file that `sqlite:FILE` names; a relative one is in `data_dir`."""
@@ -49,6 +55,12 @@ def lock(path: Path) -> int:
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
     return descriptor
+
+
+def was_lost(path: Path, data_dir: Path) -> bool:
+    """Whether a process has run on this data directory, and the database is gone."""
+    journal = data_dir / "journal"
+    return not path.exists() and journal.is_dir() and any(journal.iterdir())
 
 
 def make_database_file(path: Path) -> None:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from proxy.ledger import LedgerError, LedgerUnavailable
+from proxy.ledger.sqlite.files import WHAT_WAS_LOST, was_lost
 from proxy.ledger.sqlite.months import SqliteMonths
 from proxy.ledger.sqlite.schema import schema_version
 from proxy.ledger.sqlite.spans import WIDE_SINCE_VERSION
@@ -55,6 +56,8 @@ def connected(path: Path) -> Iterator[sqlite3.Connection]:
     LedgerUnavailable when SQLite cannot read it.
     """
     if not path.exists():
+        if was_lost(path, path.parent):
+            raise LedgerError(f"the ledger {path} is gone: {WHAT_WAS_LOST}")
         raise LedgerError(f"there is no ledger at {path} yet: `tollkeeper serve` makes it")
     try:
         connection = sqlite3.connect(

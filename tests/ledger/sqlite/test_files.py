@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from proxy.ledger import LedgerError
+from proxy.ledger import LedgerError, connect
 from proxy.ledger.sqlite.files import database_path, lock, make_database_file
+from proxy.ledger.sqlite.read_only import connected
 
 
 @pytest.mark.parametrize(
@@ -81,3 +82,21 @@ def test_the_database_file_is_private_and_an_old_one_stays(tmp_path: Path) -> No
     path.write_bytes(b"rows")
     make_database_file(path)
     assert path.read_bytes() == b"rows"
+
+
+async def test_a_ledger_that_is_gone_is_told_from_one_that_never_was(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(LedgerError, match="`tollkeeper serve` makes it"), connected(tmp_path / "a"):
+        pass
+    (tmp_path / "journal" / "w0").mkdir(parents=True)
+    with (
+        pytest.raises(LedgerError, match=r"is gone.*bring a backup back"),
+        connected(tmp_path / "a"),
+    ):
+        pass
+    await (await connect("sqlite:ledger.db", tmp_path)).aclose()
+    assert "is gone, and a new one is begun" in caplog.text
+    caplog.clear()
+    await (await connect("sqlite:ledger.db", tmp_path)).aclose()
+    assert not caplog.text
