@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -109,7 +110,13 @@ def _state_command(path: str, kind: str, verb: str, text: str, method: str) -> c
     @common.config_option
     @click.argument("name")
     @reason
-    def run(config_path: Path | None, name: str, reason: str | None, cut: bool = False) -> None:
+    def run(
+        config_path: Path | None, name: str, reason: str | None, cut: bool = False, yes: bool = True
+    ) -> None:
+        # A script that has no terminal is not asked: it wrote what it means.
+        if not yes and sys.stdin.isatty():
+            asked = f"End the {kind} {name} for good? `{kind} suspend` could be taken back."
+            click.confirm(asked, abort=True, err=True)
         target = desk.path(path, name) if method == "DELETE" else desk.path(path, name, verb)
         if cut:
             target += "?cut=true"
@@ -122,6 +129,10 @@ def _state_command(path: str, kind: str, verb: str, text: str, method: str) -> c
     if verb != "resume":
         run.params.append(
             click.Option(["--cut"], is_flag=True, help="End also what runs, within a second.")
+        )
+    if verb == "revoke":
+        run.params.append(
+            click.Option(["--yes"], is_flag=True, help="Do not ask, as without a terminal.")
         )
     return run
 

@@ -9,8 +9,6 @@ import msgspec
 # The longest duration accepted: beyond it timers overflow on some systems.
 YEARS_10_S = 3_660 * 86_400
 EXBIBYTE = 2**60
-
-
 NAMES_ALIKE = 0.5  # of names that people choose: one that is less like it is a guess
 
 
