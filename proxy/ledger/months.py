@@ -217,8 +217,9 @@ def _flaws_of_head(
         or len(month.chunks) != 32 * -(-size // CHUNK)
     ):
         yield _flaw(month, "its root is not that of its records")
-    if before is not None and month.first_seq != before.seq + 1:
-        yield _flaw(month, f"it does not begin behind seq {before.seq}, where the last one ends")
+    ended = 0 if before is None else before.seq
+    if month.first_seq != ended + 1:
+        yield _flaw(month, f"it does not begin behind seq {ended}, where the last one ends")
     text = checkpoint_text(month.public_key, month.month, size, month.root)
     try:
         said, signature = signature_of(month.checkpoint)

@@ -28,6 +28,9 @@ class Shelf:
     def begin(self) -> int:
         return 0
 
+    def archived(self) -> int:
+        return 0
+
     def month_before(self, seq: int | None) -> MonthRow | None:
         found = [month for month in self.months if seq is None or month.seq < seq]
         return found[-1] if found else None

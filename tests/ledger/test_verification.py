@@ -198,6 +198,14 @@ def test_a_book_whose_seals_are_all_of_another_key_is_told(path: Path) -> None:
     assert verified(path).found == 0
 
 
+def test_a_first_month_that_was_taken_away_is_told(path: Path) -> None:
+    forger = forger_of(path)
+    forger.execute("DELETE FROM months WHERE seq = (SELECT min(seq) FROM months)")
+    forger.close()
+    [finding] = verified(path).findings
+    assert "does not begin behind seq 0" in finding.what
+
+
 def test_a_row_that_an_index_lost_is_found(path: Path) -> None:
     forger = forger_of(path)
     forger.execute("PRAGMA writable_schema = ON")
