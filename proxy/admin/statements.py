@@ -128,7 +128,9 @@ class _StatementDesk:
                 message = f"The month is not closed: {error}."
                 raise ProxyError(409, "invalid_request_error", "not_closed", message) from error
             except LedgerError as error:
-                raise invalid_request(f"The month is not closed: {error}.") from error
+                raise invalid_request(
+                    f"The month is not closed: {str(error).rstrip('.')}."
+                ) from error
             except LedgerUnavailable as error:
                 message = f"The month cannot be closed now ({error}); look whether it is, and try."
                 raise unavailable("ledger_unavailable", message) from error

@@ -195,7 +195,11 @@ def test_a_range_is_half_open(call):
 
 
 def test_nothing_in_the_range(call):
-    assert call("usage", "--month", "2020-01").stdout.endswith("No records in this range.\n")
+    empty = call("usage", "--month", "2020-01", "--team", "research")
+    assert empty.stdout.endswith("No records in this range.\n") and "Note" not in empty.stderr
+    unknown = call("usage", "--team", "reserch", "--key", "alcie")
+    assert "of a team 'reserch'. The nearest is 'research'." in unknown.stderr
+    assert "of a key 'alcie'." in unknown.stderr and unknown.exit_code == 0
     assert call("usage", "--month", "2020-01", "--format", "csv").stdout.splitlines() == [
         ",".join(["team", "key", "model", *COLUMNS])
     ]
