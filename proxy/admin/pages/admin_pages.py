@@ -182,8 +182,8 @@ class BrowserPages:
     async def _signed_in(self, request: web.Request) -> web.Response:
         headers, now_ms = request.raw_headers, self._services.now_ms()
         browser.check_own_form(headers)
-        self._wrong.check(request.remote, now_ms)
         form = await self._read(request)
+        self._wrong.check(request.remote, now_ms)  # no wait between here and the count
         self._sign_in.check_token(browser.cookies(headers).get(FORM_COOKIE), form.get("token"))
         secret = form.get("key", "").strip().encode()
         asker = known_by(self._snapshot().settings.admin.tokens, secret)

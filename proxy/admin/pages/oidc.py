@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import hmac
 import secrets
 from importlib import import_module
@@ -58,6 +59,12 @@ class CodeAnswer(msgspec.Struct, frozen=True):
     id_token: str
 
 
+class PublishedKeys(msgspec.Struct, frozen=True):
+    """The keys that a provider signs with, as it publishes them."""
+
+    keys: list[dict[str, Any]]
+
+
 class OidcSignIn:
     """Begins sign-ins and reads their answers. `key` signs the cookie."""
 
@@ -100,7 +107,11 @@ class OidcSignIn:
             raise _refused("The answer is another provider's. Sign in again.")
         provider, keys = await self._provider(settings.issuer)
         token = await self._exchanged(settings, provider, query["code"], begun.verifier)
-        claims = await asyncio.to_thread(_checked, settings, token, keys, begun.nonce, now_ms)
+        try:
+            claims = await asyncio.to_thread(_checked, settings, token, keys, begun.nonce, now_ms)
+        except ProxyError:
+            self._known = None  # the provider may sign with a new key: the next sign-in asks for it
+            raise
         who = claims.get(settings.claim)
         if settings.claim == "email" and claims.get("email_verified", True) not in (True, "true"):
             raise _refused("The provider has not verified your mail address.")
@@ -143,10 +154,10 @@ class OidcSignIn:
         if provider.issuer != issuer:
             raise _unusable(f"it says that it is {visible(provider.issuer)[:200]!r}")
         try:
-            read = import_module("joserfc.jwk").KeySet.import_key_set
-            keys = read(msgspec.json.decode(await _fetched(provider.jwks_uri)))
-        except (ValueError, KeyError, TypeError) as error:
+            told_keys = msgspec.json.decode(await _fetched(provider.jwks_uri), type=PublishedKeys)
+        except msgspec.MsgspecError as error:
             raise _unusable(f"its keys cannot be read: {error}") from error
+        keys = _read_keys(told_keys)
         self._known = (issuer, monotonic(), provider, keys)
         return provider, keys
 
@@ -181,12 +192,24 @@ def _checked(
             "sub": {"essential": True},
             "nonce": {"essential": True, "value": nonce},
         }
-        params = {"client_id": settings.client_id, "nonce": nonce}
+        params = {"client_id": settings.client_id}
         claims = core.CodeIDToken(read.claims, read.header, options, params)
         claims.validate(now_ms // 1000, _LEEWAY_S)
     except (errors.JoseError, base.AuthlibBaseError, ValueError, TypeError) as error:
         raise _refused(f"The provider's word is not good ({type(error).__name__}).") from error
     return dict(read.claims)
+
+
+def _read_keys(published: PublishedKeys) -> Any:
+    """The keys that can be read. Those of a kind unknown to us are left out (RFC 7517, 5)."""
+    jwk, errors = import_module("joserfc.jwk"), import_module("joserfc.errors")
+    found = []
+    for one in published.keys:
+        with contextlib.suppress(errors.JoseError, ValueError, KeyError, TypeError):
+            found += jwk.KeySet.import_key_set({"keys": [one]}).keys
+    if not found:
+        raise _unusable("none of its keys can be read")
+    return jwk.KeySet(found)
 
 
 async def _fetched(
@@ -205,10 +228,14 @@ async def _fetched(
                 headers={**plain, **(more or {})},
             ) as response,
         ):
-            body = await response.content.read(_BYTES_MAX)
-            if response.status == 200:
-                return body
-            raise _unusable(f"{url} answered {response.status}")
+            if response.status != 200:
+                raise _unusable(f"{url} answered {response.status}")
+            body = bytearray()
+            async for part in response.content.iter_any():
+                body += part
+                if len(body) > _BYTES_MAX:
+                    raise _unusable(f"{url} answered more than {_BYTES_MAX} bytes")
+            return bytes(body)
     except (aiohttp.ClientError, TimeoutError, ValueError) as error:
         raise _unusable(f"{url} cannot be asked: {type(error).__name__}") from error
 

@@ -152,8 +152,8 @@ class TeamPages:
         headers, now_ms = request.headers, self._services.now_ms()
         browser.check_own_form(headers)
         address = request.connection.peer
-        self._wrong.check(address, now_ms)
         form = await self._read(request)
+        self._wrong.check(address, now_ms)  # no wait between here and the count
         nonce = browser.cookies(headers).get(FORM_COOKIE)
         self._sign_in.check_token(nonce, form.get("token"))
         credential = form.get("key", "").strip().encode()

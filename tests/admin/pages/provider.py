@@ -28,6 +28,7 @@ class SmallProvider:
         self.email = "ann@example.com"
         self.key = RSAKey.generate_key(2048, {"kid": "one", "use": "sig"})
         self.published = self.key
+        self.strange_keys: list[Any] = []
         self.claims: dict[str, Any] = {}  # instead of the good ones; None takes one out
         self.algorithm = "RS256"
         self.discovery: dict[str, Any] = {}
@@ -46,7 +47,8 @@ class SmallProvider:
         return web.json_response(told | self.discovery)
 
     async def jwks(self, _request: web.Request) -> web.Response:
-        return web.json_response(KeySet([self.published]).as_dict(private=False))
+        told = KeySet([self.published]).as_dict(private=False)
+        return web.json_response({"keys": [*self.strange_keys, *told["keys"]]})
 
     async def authorize(self, request: web.Request) -> web.Response:
         asked = dict(request.query)

@@ -91,6 +91,8 @@ NOW = 1_793_500_000
         {"claims": {"iss": None}},
         {"claims": {"aud": "another"}},
         {"claims": {"aud": None}},
+        {"claims": {"aud": "another", "azp": CLIENT}},
+        {"claims": {"aud": ["another"], "azp": CLIENT, "nonce": "of-another-sign-in"}},
         {"claims": {"aud": [CLIENT, "another"], "azp": "another"}},
         {"claims": {"nonce": "of-another-sign-in"}},
         {"claims": {"nonce": None}},
@@ -125,6 +127,27 @@ async def test_a_word_that_is_not_good_signs_nobody_in(
             await sign_in.end(settings, {"code": "c", "state": asked["state"]}, cookie, NOW * 1000)
         down = "token_status" in said
         assert refused.value.code == ("oidc_unavailable" if down else "oidc_refused"), said
+
+
+async def test_new_keys_of_a_provider_and_keys_of_an_unknown_kind() -> None:
+    """A provider changes its keys: the first sign-in is refused, and the next one is good."""
+    async with provider() as one, provider() as other:
+        one.now_s = NOW
+        one.strange_keys = [{"kty": "OKP", "crv": "Ed999", "x": "AA", "kid": "q"}, {"kty": "RSA"}]
+        one.strange_keys.append({"kty": "unknown", "x": "A" * 700_000})  # comes in several parts
+        settings, sign_in = OidcSettings(**oidc_of(one)), OidcSignIn(b"k" * 32)
+        outcomes = []
+        for turn in range(3):
+            place, cookie = await sign_in.begin(settings, NOW * 1000)
+            one.codes["c"] = asked = dict(parse_qsl(urlsplit(place).query))
+            if turn == 1:
+                one.key = one.published = other.key
+            query = {"code": "c", "state": asked["state"]}
+            try:
+                outcomes.append(await sign_in.end(settings, query, cookie, NOW * 1000))
+            except ProxyError as refused:
+                outcomes.append(refused.code)
+        assert outcomes == ["ann@example.com", "oidc_refused", "ann@example.com"]
 
 
 @pytest.mark.parametrize("wrong", ["key", "issuer", "jwks"])

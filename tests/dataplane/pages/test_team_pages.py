@@ -9,7 +9,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from proxy.dataplane.pages.sign_in import FAILURES_MAX
+from proxy.dataplane.pages.sign_in import FAILURES_MAX, FORM_COOKIE
 from tests.admin.test_tenants import KEYS_PATH, MadeKeys, desk
 from tests.dataplane.endpoints.test_team_usage import BLOCKS, KEYS, LEADS, TEAMS
 from tests.dataplane.pages.visitor import PAGES, site, visitor
@@ -246,3 +246,29 @@ async def test_a_form_that_says_it_is_huge_is_refused_before_it_comes(tmp_path: 
             assert (await reader.readline()).startswith(b"HTTP/1.1 413 ")
         writer.close()
         await writer.wait_closed()
+
+
+async def test_wrong_keys_at_once_count_as_one_after_another(tmp_path: Path) -> None:
+    """Forms that are held back before their last byte have all been begun before the first count."""
+    async with site(tmp_path) as admin, visitor(admin) as one:
+        await one.get("/ui")
+        form = {cookie.key: cookie.value for cookie in one.session.cookie_jar}[FORM_COOKIE]
+        body = f"key=wrong&token={one.form}".encode()
+        head = (
+            "POST /ui/sign-in HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n"
+            f"Cookie: {FORM_COOKIE}={form}\r\nContent-Length: {len(body)}\r\n"
+            "Content-Type: application/x-www-form-urlencoded\r\n\r\n"
+        ).encode()
+        host, _, port = one.url.removeprefix("http://").rpartition(":")
+        held = [await asyncio.open_connection(host, int(port)) for _ in range(30)]
+        for _, writer in held:
+            writer.write(head + body[:-1])
+        await one.get("/ui")
+        statuses = []
+        for reader, writer in held:
+            writer.write(body[-1:])
+            async with guard():
+                statuses.append(int((await reader.readline()).split()[1]))
+            writer.close()
+        # At most twice ten are looked at, where a minute ends in between.
+        assert set(statuses) == {401, 429} and statuses.count(429) >= 10, statuses
