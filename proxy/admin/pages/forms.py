@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from hashlib import sha256
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -73,6 +74,11 @@ def words_of(kind: TenantKind, says: Mapping[str, Any]) -> dict[str, str]:
     return {word: _written(word, says.get(word)) for word in _WORDS[kind]}
 
 
+def version_of(words: Mapping[str, str]) -> str:
+    """A text that differs where the words do. A form sends it back: two people may edit at once."""
+    return sha256(json.dumps(words, sort_keys=True).encode()).hexdigest()[:16]
+
+
 def _new(kind: TenantKind, path: str, form: Mapping[str, str]) -> FormOrder:
     name = form.get("name", "").strip()
     says = _said(kind, form, {})
@@ -103,7 +109,14 @@ def _of_one(
     body = _why(form)
     if verb == "edit":
         row = directory.rows.get((kind, name))
-        says = _said(kind, form, {} if row is None else said(row))
+        now = {} if row is None else said(row)
+        if form.get("seen", version_of(words_of(kind, now))) != version_of(words_of(kind, now)):
+            message = (
+                f"{name!r} was changed since your page was made, so nothing was done. Open its page"
+                " again and make your change there."
+            )
+            raise ProxyError(409, "invalid_request_error", "changed_meanwhile", message)
+        says = _said(kind, form, now)
         return FormOrder("PATCH", one, {**body, "says": says}, lambda _: back, places)
     if verb == "rotate":
         grace = form.get("grace", "").strip()

@@ -11,7 +11,7 @@ import msgspec
 from proxy.admin.limits import LIMITS_PATH
 from proxy.admin.pages.book_views import BookViews
 from proxy.admin.pages.chosen_records import ChosenAsked, chosen
-from proxy.admin.pages.forms import words_of
+from proxy.admin.pages.forms import version_of, words_of
 from proxy.admin.pages.inside import InsideApi
 from proxy.admin.pages.limit_lines import limit_line
 from proxy.admin.pages.look import PageLook, ShownPage, link
@@ -130,6 +130,7 @@ class TenantPages:
         is_key, month = kind is TenantKind.KEY, str(months["month"])
         what = ChosenAsked(month=month, key=name if is_key else None, team=None if is_key else name)
         row = self._services.directory.rows.get((kind, name))
+        words = words_of(kind, {} if row is None else said(row))
         return ShownPage(
             "tenant",
             {
@@ -142,7 +143,8 @@ class TenantPages:
                 "limits": [limit_line(each, look) for each in limits],
                 "month": months["month"],
                 "use": await self._book.sums(look, (), chosen(what, zone)),
-                "words": words_of(kind, {} if row is None else said(row)),
+                "words": words,
+                "seen": version_of(words),
                 "path": f"/ui/{kind}s/{quote(name, safe='')}",
                 "made": None if one.created_at_ms is None else moment(one.created_at_ms, zone),
                 "used": moment(one.last_used_ms, zone)

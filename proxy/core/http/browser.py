@@ -81,7 +81,10 @@ def check_own_form(headers: RawHeaders) -> None:
     host = first(headers, b"host")
     if len(values(headers, b"origin")) > 1 or host is None:
         raise _foreign()
-    stated = urlsplit(origin.decode("latin-1").strip())
+    try:
+        stated = urlsplit(origin.decode("latin-1").strip())
+    except ValueError as error:  # no address, such as a bracket that is not closed
+        raise _foreign() from error
     if stated.scheme not in _PORTS or _authority(stated.netloc, stated.scheme) != _authority(
         host.decode("latin-1").strip(), stated.scheme
     ):

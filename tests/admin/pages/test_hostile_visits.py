@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from pathlib import Path
 
 import pytest
@@ -193,3 +194,27 @@ async def test_wrong_tokens_at_once_count_as_one_after_another(tmp_path: Path) -
             writer.close()
         # At most twice ten are looked at, where a minute ends in between.
         assert set(statuses) == {401, 429} and statuses.count(429) >= 10, statuses
+
+
+async def test_the_second_of_two_changes_of_one_page_is_refused(tmp_path: Path) -> None:
+    async with office(tmp_path) as admin, signed_in(admin) as one:
+        await one.get("/ui")
+        form = {"token": one.form}
+        assert (await one.post("/ui/keys", {**form, "name": "new"}))[0] == 200
+        _, text, _ = await one.get("/ui/keys/new")
+        found = re.search(r'name="seen" value="([^"]+)"', text)
+        assert found is not None
+        form |= {"seen": found[1]}
+        assert (await one.post("/ui/keys/new/edit", {**form, "labels": "a=1"}))[0] == 303
+        status, text, _ = await one.post("/ui/keys/new/edit", {**form, "labels": "b=2"})
+        assert status == 409 and "was changed since your page was made" in text
+        assert "a=1" in (await one.get("/ui/keys/new"))[1]
+
+
+async def test_an_origin_that_is_no_address_is_foreign(tmp_path: Path) -> None:
+    async with office(tmp_path) as admin, signed_in(admin) as one:
+        await one.get("/ui")
+        for origin in ("http://[::1", "http://[", "http://a]", "http://[x]", "//", "http://"):
+            said = {"Origin": origin}
+            answer = await one.post("/ui/keys/alice/suspend", {"token": one.form}, headers=said)
+            assert answer[0] == 403 and "from another site" in answer[1], origin
