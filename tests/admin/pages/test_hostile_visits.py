@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from proxy.admin.pages.visitors import FORM_COOKIE
-from tests.admin.pages.office import admin_browser, office, signed_in
+from tests.admin.pages.office import FOR_ADMINS, PAGES, admin_browser, office, signed_in
 from tests.admin.test_tenants import Desk
 from tests.support.waiting import guard
 
@@ -218,3 +218,27 @@ async def test_an_origin_that_is_no_address_is_foreign(tmp_path: Path) -> None:
             said = {"Origin": origin}
             answer = await one.post("/ui/keys/alice/suspend", {"token": one.form}, headers=said)
             assert answer[0] == 403 and "from another site" in answer[1], origin
+
+
+async def test_a_viewer_changes_nothing_by_any_method_at_any_page(tmp_path: Path) -> None:
+    tokens = {"look": {"token": "q8Zt3LmX0vRk7Yw2Nc5Hd9Pb4Ge6Jf1S", "role": "viewer"}}
+    names = ("keys/alice", "teams/research")
+    verbs = ("suspend", "resume", "rotate", "revoke", "edit")
+    orders = [f"/ui/{name}/{verb}" for name in names for verb in verbs]
+    paths = [*PAGES, *FOR_ADMINS, "/ui/keys", "/ui/teams", "/ui/config/reload", *orders]
+    form = {"name": "alice", "amount": "5", "reason": "r", "labels": "a=1"}
+    form["limit"] = "team:research/requests/month"
+    async with (
+        office(tmp_path, admin={"tokens": tokens}) as admin,
+        signed_in(admin, tokens["look"]["token"]) as one,
+    ):
+        await one.get("/ui")
+        for path in paths:
+            sent = {**form, "token": one.form, "sure": path.split("/")[3] if path in orders else ""}
+            for method in ("POST", "PUT", "PATCH", "DELETE", "PROPFIND"):
+                url = f"{one.url}{path}"
+                async with one.session.request(
+                    method, url, data=sent, allow_redirects=False
+                ) as got:
+                    assert got.status in (400, 403, 404, 405), (method, path, got.status)
+        assert admin.proxy.server.services.reader.audit_head() == 0
