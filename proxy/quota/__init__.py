@@ -289,11 +289,13 @@ class Quota(Protocol):
 
     async def restore(
         self, past: Iterable[Past], credits: Iterable[Credit], *, since_ms: int, now_ms: int
-    ) -> None:
+    ) -> bool:
         """Build the counts that this store does not have yet, and leave the others alone.
 
         It is called at the start, and for new limits before a reload takes effect. From `since_ms`
         on, `past` has every single record: rates are rebuilt from them (see `Rules.lookback_ms`).
+        Whether they stand there now. A shared store that has lost all counts, or is away, has them
+        some time after it is back, and may let too much pass until then.
         """
         ...
 

@@ -45,8 +45,8 @@ async def restore(
     currency: str,
     zone: ZoneInfo,
     now_ms: int,
-) -> None:
-    """Build the counts that the store does not have yet.
+) -> bool:
+    """Build the counts that the store does not have yet. Whether they stand there now.
 
     `unbooked` are the records that are journaled and not in the book. A caller that does not know
     them books the journal first. Raises LedgerError or LedgerUnavailable where the book cannot be
@@ -55,7 +55,7 @@ async def restore(
     past = await answer_of(_past, reader, rules, currency, zone, now_ms)
     past += _entries(unbooked, rules, currency, lambda limit: True)
     since_ms = now_ms - rules.lookback_ms()
-    await quota.restore(past, await ledger.credits(), since_ms=since_ms, now_ms=now_ms)
+    return await quota.restore(past, await ledger.credits(), since_ms=since_ms, now_ms=now_ms)
 
 
 async def shared_book(

@@ -99,11 +99,11 @@ class UncountedQuota:
 
     async def restore(
         self, past: Iterable[Past], credits: Iterable[Credit], *, since_ms: int, now_ms: int
-    ) -> None:
+    ) -> bool:
         """See `Quota.restore`. Raises LedgerUnavailable until all counts were restored."""
         if not self._open:
             raise LedgerUnavailable("the counts of limits were not read since the start")
-        await self.store.restore(past, credits, since_ms=since_ms, now_ms=now_ms)
+        return await self.store.restore(past, credits, since_ms=since_ms, now_ms=now_ms)
 
     def _check(self, limits: Sequence[Limit]) -> None:
         away_s = monotonic() - self._since_s

@@ -8,6 +8,7 @@ way, and an order is made anew where one has written meanwhile.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
@@ -34,6 +35,12 @@ LOG = logging.getLogger("tollkeeper.server")
 _First: TypeAlias = Callable[[], Awaitable[None]]  # what is done before a change is written
 _Write: TypeAlias = Callable[[_First | None], Awaitable[None]]
 OUTDATED_MAX = 10  # orders made anew in a row, because others were written
+UNCOUNTED_MAX = 3  # and because the shared counts were lost meanwhile
+WHOLE_S = 2.0  # for the counts to be built
+
+
+class _NotCounted(Exception):
+    """The shared counts were lost while an order had new limits counted."""
 
 
 class _NewTenants(msgspec.Struct, frozen=True):
@@ -81,18 +88,34 @@ class Tenancy:
                 await self._hear()  # so that what was done through another process is known here
                 if cut:  # the others read from the rows that they are to cut too
                     order = _that_cuts(order, self._services.now_ms())
+            uncounted = 0
             for _ in range(OUTDATED_MAX):
                 # In a thread: an order may make ten thousand keys.
                 new = await asyncio.to_thread(self._compile, order)
+                may_wait = uncounted < UNCOUNTED_MAX
                 try:
-                    await self._carry_out(new, partial(self._write, new.what), fresh=True)
+                    await self._carry_out(
+                        new, partial(self._write, new.what), fresh=True, may_wait=may_wait
+                    )
                 except LedgerOutdated:
                     await self._hear()
+                    continue
+                except _NotCounted:
+                    uncounted += 1
+                    await self._until_whole()
                     continue
                 ended = self._services.stop_running(new.keys) if cut else 0
                 await self._keep()  # before it is answered
                 return Carried(new.what, ended)
         raise LedgerUnavailable("other processes change keys and teams all the time: try again")
+
+    async def _until_whole(self) -> None:
+        """Wait a moment for counts. Not while an order is written, which their builder may need."""
+        shared = self._services.quota.shared
+        assert shared is not None, "counts of this process alone are not lost"
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(WHOLE_S):
+                await shared.whole()
 
     async def hear(self) -> None:
         """Bring into effect what other processes have written. Raises LedgerUnavailable.
@@ -161,10 +184,16 @@ class Tenancy:
             version = self._known.tenants + 1
             self._known = msgspec.structs.replace(self._known, tenants=version)
 
-    async def _carry_out(self, new: _NewTenants, write: _Write, *, fresh: bool) -> None:
-        """Write the change, then have it hold. `fresh`: its new limits have no counts yet."""
+    async def _carry_out(
+        self, new: _NewTenants, write: _Write, *, fresh: bool, may_wait: bool = False
+    ) -> None:
+        """Write the change, then have it hold.
+
+        `fresh`: its new limits have no counts yet. `may_wait`: raise _NotCounted, and write
+        nothing, where their use cannot be counted now.
+        """
         if new.added:
-            await self._write_counted(new, write, fresh)
+            await self._write_counted(new, write, fresh, may_wait)
         else:
             await write(None)
             self._take(new)
@@ -192,7 +221,9 @@ class Tenancy:
             tuple(limit for limit in fresh.configured() if limit.count_id not in known),
         )
 
-    async def _write_counted(self, new: _NewTenants, write: _Write, fresh: bool) -> None:
+    async def _write_counted(
+        self, new: _NewTenants, write: _Write, fresh: bool, may_wait: bool
+    ) -> None:
         """Counts what new limits have used, then writes: what fails leaves nothing written."""
         services, currency = self._services, new.directory.settings.currency
         # The ledger cannot be asked while it writes. Credits that come later are heard of.
@@ -209,7 +240,7 @@ class Tenancy:
                 """
                 if fresh:
                     services.quota.forget(new.added, everywhere=True)
-                await restore(
+                is_counted = await restore(
                     services.quota,
                     new.fresh,
                     credited,
@@ -219,6 +250,8 @@ class Tenancy:
                     zone=new.snapshot.zone,
                     now_ms=services.now_ms(),
                 )
+                if may_wait and not is_counted:
+                    raise _NotCounted
 
             await write(count)
             later, now_ms = ended[counted:], services.now_ms()

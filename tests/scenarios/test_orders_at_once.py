@@ -5,18 +5,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import NamedTuple
 
+import aiohttp
 import pytest
 
+from proxy.admin.control_socket import NAME
 from proxy.ledger import connect_reader
 from tests.dataplane.test_hold import PRICES
 from tests.scenarios.test_instances import becomes, place
 from tests.scenarios.test_postgresql_ledger import answer, asked, requests, tollkeeper
 from tests.support.postgres import postgres
-from tests.support.process import proxy_process
+from tests.support.process import Process, proxy_process
 from tests.support.raw import raw_upstream
-from tests.support.valkey import valkey_server
+from tests.support.valkey import ValkeyServer, valkey_server
 from tests.support.waiting import guard, until
 
 pytestmark = pytest.mark.whole  # processes and servers of their own
@@ -80,6 +84,29 @@ def edit(directory: Path) -> asyncio.Task[str]:
     return asyncio.create_task(asyncio.to_thread(tollkeeper, directory, *words))
 
 
+async def ordered(process: Process) -> None:
+    """The same without a start of the command line."""
+    async with control(process) as admin:
+        body = {"says": {"limits": [f"{LIMIT} requests/day"]}}
+        async with admin.patch("/admin/v1/keys/bob", json=body) as done:
+            assert done.status == 200, await done.text()
+
+
+async def used(process: Process, limit: str) -> int:
+    """What has been used of it, once the process can tell."""
+    async with control(process) as admin:
+        while True:
+            async with admin.get("/admin/v1/limits") as found:
+                if found.status == 200:
+                    limits = (await found.json())["limits"]
+                    return next(one["used"] for one in limits if one["id"] == limit)
+
+
+def control(process: Process) -> aiohttp.ClientSession:
+    connector = aiohttp.UnixConnector(str(process.data_dir / NAME))
+    return aiohttp.ClientSession("http://admin", connector=connector)
+
+
 def waits_for_an_order(url: str) -> bool:
     """Whether a process waits in the database until another's order is written."""
     name = url.rpartition("/")[2]
@@ -90,7 +117,22 @@ def waits_for_an_order(url: str) -> bool:
     return bool(held)
 
 
-async def test_counts_are_dropped_only_for_what_is_written(tmp_path: Path) -> None:
+class World(NamedTuple):
+    """Two processes of one ledger and one quota; the second one's way to it is a gate."""
+
+    one: Path
+    two: Path
+    first: Process
+    second: Process
+    gate: Gate
+    valkey: ValkeyServer
+    url: str
+    key: str
+
+
+@contextlib.asynccontextmanager
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    """They serve, and the key of bob, which has no limit to speak of, passed BEFORE requests."""
     url = postgres().database()
     (tmp_path / "valkey").mkdir()
     one, two = place(tmp_path, "one"), place(tmp_path, "two")
@@ -100,27 +142,54 @@ async def test_counts_are_dropped_only_for_what_is_written(tmp_path: Path) -> No
         quota = {"url": f"valkey://127.0.0.1:{port}/0", "timeout": "30s"}
         return {"ledger": {"url": url}, "prices": PRICES, "quota": quota}
 
-    with valkey_server(tmp_path / "valkey") as valkey:
+    with valkey_server(tmp_path / "valkey") as valkey, contextlib.ExitStack() as processes:
+
+        async def started(directory: Path, port: int) -> Process:
+            # In a thread, so that the gate passes on what the start asks.
+            return await asyncio.to_thread(
+                processes.enter_context,
+                proxy_process(directory, upstream.url, instance=directory.name, **blocks(port)),
+            )
+
         async with raw_upstream(answer) as upstream, Gate(valkey.port) as gate, guard():
-            with (
-                proxy_process(one, upstream.url, instance="one", **blocks(valkey.port)) as first,
-                proxy_process(two, upstream.url, instance="two", **blocks(gate.port)) as second,
-            ):
-                wide = ("--limit", "1000 requests/week")
-                made = json.loads(tollkeeper(one, "key", "create", "bob", *wide, "--json"))
-                key = made["keys"][0]["secret"]
-                assert await becomes(second, key, 200) and await asked(first, key) == 200
-                await until(lambda: requests(reader) == BEFORE)  # so that there is use to restore
-                gate.shut = True
-                slow = edit(two)
-                await until(lambda: b"\r\nforget\r\n" in gate.waiting)
-                quick = edit(one)
-                waited = 0
-                while not quick.done() and waited < LOOKS:
-                    waited = waited + 1 if await asyncio.to_thread(waits_for_an_order, url) else 0
-                passed = [await asked(first, key) for _ in range(2)] if quick.done() else []
-                gate.open()
-                await asyncio.gather(slow, quick)
-                passed += [await asked(one_of, key) for one_of in (first, second) * LIMIT]
-                assert passed.count(200) == LIMIT - BEFORE, passed
-                assert passed.count(429) == len(passed) - (LIMIT - BEFORE)
+            first, second = await started(one, valkey.port), await started(two, gate.port)
+            words = ("key", "create", "bob", "--limit", "1000 requests/week", "--json")
+            made = json.loads(await asyncio.to_thread(tollkeeper, one, *words))
+            key = made["keys"][0]["secret"]
+            assert await becomes(second, key, 200) and await asked(first, key) == 200
+            await until(lambda: requests(reader) == BEFORE)  # so that there is use to restore
+            yield World(one, two, first, second, gate, valkey, url, key)
+
+
+async def test_counts_are_dropped_only_for_what_is_written(tmp_path: Path) -> None:
+    async with world(tmp_path) as have:
+        gate, both = have.gate, (have.first, have.second)
+        gate.shut = True
+        slow = edit(have.two)
+        await until(lambda: b"\r\nforget\r\n" in gate.waiting)
+        quick = edit(have.one)
+        waited = 0
+        while not quick.done() and waited < LOOKS:
+            waited = waited + 1 if await asyncio.to_thread(waits_for_an_order, have.url) else 0
+        passed = [await asked(have.first, have.key) for _ in range(2)] if quick.done() else []
+        gate.open()
+        await asyncio.gather(slow, quick)
+        passed += [await asked(one_of, have.key) for one_of in both * LIMIT]
+        assert passed.count(200) == LIMIT - BEFORE, passed
+        assert passed.count(429) == len(passed) - (LIMIT - BEFORE)
+
+
+async def test_a_new_limit_has_its_past_use_where_all_counts_are_lost_in_the_middle_of_its_order(
+    tmp_path: Path,
+) -> None:
+    """The other process builds them anew, and does not know the limit yet."""
+    async with world(tmp_path) as have:
+        have.gate.shut = True
+        order = asyncio.create_task(ordered(have.second))
+        await until(lambda: b"\r\nforget\r\n" in have.gate.waiting)
+        have.valkey.ask("FLUSHALL")
+        await until(lambda: b"epoch" in have.valkey.ask("KEYS", "*epoch"))  # by the other one
+        have.gate.open()
+        await order
+        # At once: what passes from now on must be counted on top of what has passed.
+        assert await used(have.second, "key:bob/requests/day") == BEFORE

@@ -274,7 +274,7 @@ class MemoryQuota:
 
     async def restore(
         self, past: Iterable[Past], credits: Iterable[Credit], *, since_ms: int, now_ms: int
-    ) -> None:
+    ) -> bool:
         for credit in credits:
             self.grant(credit, now_ms)
         by_limit: dict[str, _PastUse] = {}
@@ -315,6 +315,7 @@ class MemoryQuota:
                     since_ms + apart_ms,
                     steady_ms,
                 )
+        return True
 
     def forget(self, limits: Iterable[Limit], *, everywhere: bool = False) -> None:
         self._counters.forget(limits)

@@ -135,8 +135,11 @@ class Epochs:
             self._enter(found)
         return self._calls.epoch is not None
 
-    async def count(self, counts: Sequence[Sequence[Any]]) -> None:
-        """Have these counts where there are none yet. Without an epoch: in the one after next."""
+    async def count(self, counts: Sequence[Sequence[Any]]) -> bool:
+        """Have these counts where there are none yet; whether they are there now.
+
+        Without an epoch they are in the one after next.
+        """
         try:
             if self._calls.epoch is None:
                 raise NotAsked(RESTORING)
@@ -146,6 +149,8 @@ class Epochs:
             LOG.warning("the counts of %s are not restored yet: %r", self._link.address, error)
             self._again = True
             self._build_again()
+            return False
+        return True
 
     def tidy(self, id: str, *, later: bool = False) -> None:
         """The server need not remember this id any more; `later`: after a while."""
@@ -250,6 +255,7 @@ class Epochs:
             self._joining.again(epoch)
             self._joining.take_in(self.running())
             self._calls.resend()
+            self._build_again()
             return
         if before is not None:
             self._end(before)
@@ -272,10 +278,13 @@ class Epochs:
         epoch = self._calls.epoch
         if self._again and epoch is not None:
             self._again = False
+            self._joining.doubt(epoch)
 
             def due() -> None:
                 if self._calls.epoch == epoch:
                     self.distrust("something was corrected while they were built")
+                elif self._joining.epoch == epoch:
+                    self._again = True  # it is not asked for a moment, and may come back
 
             self._loop.call_later(AGAIN_S, due)
 

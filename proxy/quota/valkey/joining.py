@@ -55,6 +55,7 @@ class Joining:
         self._since_s: float | None = self._loop.time()  # since when the counts are not whole
         self._joined_epoch: Epoch | None = None  # the last one in which all was handed in
         self._whole_epoch: Epoch | None = None  # the last one that was whole
+        self._doubted: Epoch | None = None  # it may lack something, and is built anew
         self.distrust: Callable[[str], None] = lambda why: None
         self.epoch: Epoch | None = None  # joined last, or being joined
         self._whole = asyncio.Event()
@@ -139,6 +140,11 @@ class Joining:
         if self._since_s is None:
             self._since_s = self._loop.time()
 
+    def doubt(self, epoch: Epoch) -> None:
+        """The counts of this epoch are not whole, and will not be: others are built in a moment."""
+        self._doubted = epoch
+        self._learn(epoch, False, self.waiting)
+
     async def whole(self) -> None:
         """Wait until the counts have all that was used."""
         await self._whole.wait()
@@ -194,12 +200,15 @@ class Joining:
         self.waiting = () if whole else waiting
         if self._journal in self.waiting and self._joined_epoch == epoch:
             self.distrust("it does not know that this process has handed in its use")
-        if whole:
+        if whole and epoch != self._doubted:
             self._whole.set()
             self._whole_epoch, self._since_s = epoch, None
             self._partial.clear()
         else:
+            self._whole.clear()
             self._partial.set()
+            if self._since_s is None:
+                self._since_s = self._loop.time()
 
 
 def _told(answer: list[Any]) -> tuple[bool, tuple[str, ...]]:

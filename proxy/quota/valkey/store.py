@@ -234,13 +234,13 @@ class SharedQuota:
 
     async def restore(
         self, past: Iterable[Past], credits: Iterable[Credit], *, since_ms: int, now_ms: int
-    ) -> None:
+    ) -> bool:
         for credit in credits:
             self.grant(credit, now_ms)
         found = await past_counts(
             past, self._line, since_ms=since_ms, now_ms=now_ms, values_max=self._values_max
         )
-        await self._epochs.count(found)
+        return await self._epochs.count(found)
 
     async def left(self) -> list[str]:
         answer = await self._calls.ask(b"holds", ())

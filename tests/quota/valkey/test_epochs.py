@@ -23,6 +23,7 @@ from tests.quota.valkey.booked import (
     SOFT,
     Books,
     instances,
+    lose,
     usable,
 )
 from tests.quota.valkey.relay import relay
@@ -395,3 +396,31 @@ async def test_what_one_process_forgets_the_others_go_on_counting(valkey: Valkey
         one.quota.forget([DAY], everywhere=True)
         await one.quota.flush()
         assert await other.figures(DAY) == (0, 0)
+
+
+class Waiting(Books):
+    """Is read once it may."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.go_on = asyncio.Event()
+        self.go_on.set()
+
+    async def before_read(self) -> None:
+        await self.go_on.wait()
+
+
+async def test_counts_that_could_not_be_restored_are_whole_only_once_all_are_built_again(
+    valkey: ValkeyServer,
+) -> None:
+    """Who built them in between may not know the limits that were to be restored."""
+    valkey.ask("FLUSHALL")
+    books = Waiting()
+    async with instances(valkey.port, books=books) as [one]:
+        books.go_on.clear()
+        await lose(valkey, one)
+        assert not await one.quota.restore((), (), since_ms=NOW_MS, now_ms=NOW_MS)
+        books.go_on.set()
+        await one.quota.whole()
+        assert one.quota._epochs.built == 3
+        assert await one.quota.restore((), (), since_ms=NOW_MS, now_ms=NOW_MS)

@@ -262,7 +262,8 @@ async def test_a_correction_on_its_way_has_the_counts_built_once_more(
         one.quota.adjust([DAY], NOW_MS, Used(requests=0, output_tokens=5), NOW_MS)
         valkey.ask("FLUSHALL")
         way.release()
-        await seen_by(one, built=2)
+        await until(lambda: one.quota._epochs.built == 2)
+        assert not one.quota._joining.is_whole  # strict limits wait
         one.journal.append(Ended("rated", Past((DAY,), NOW_MS, Used(output_tokens=5))))
         books.book(one.name)
         await seen_by(one, built=3)
