@@ -74,6 +74,7 @@ def close(
       tollkeeper statement close 2026-11
       tollkeeper statement close 2026-11 --team research --zone Europe/Berlin
     """
+    # click hands the choices of `--force` over as plain text.
     order = CloseOrder(month=month, team=team, zone=zone, force=force, reason=reason)  # type: ignore[arg-type]
 
     async def directly(ledger: Ledger, settings: Settings) -> statements.KeptStatement:

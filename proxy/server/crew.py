@@ -170,7 +170,7 @@ class Crew:
             os.setpgid(0, 0)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {*_WATCHED} - {*_LATER})
             code = self._serve(member)
-        except Exception:
+        except Exception:  # whatever it is: `os._exit` would end the child without a word of it
             LOG.critical("%s ends by a fault", self._names[member.number], exc_info=True)
         finally:
             os._exit(code)

@@ -251,5 +251,6 @@ def _record(
         input_source=Source.NONE,
         output_source=Source.NONE,
         source=Source.NONE,
+        # The checker knows no types of single fields here: they have those of the order.
         **values,  # type: ignore[arg-type]
     )
