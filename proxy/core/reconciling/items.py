@@ -21,10 +21,10 @@ from proxy.core.reconciling.lines import (
 REQUESTS: Final = "requests"  # a line that counts requests and costs nothing
 _OPENAI: Final = re.compile(
     r"(?:(?P<tier>priority|flex|batch|scale)\s*\|\s*)?"
-    r"(?P<model>[^\s,|]+)(?P<kind>(?: (?:audio|text|image))?), "
-    r"(?P<part>cached input|cache writes?|input|output|audio|images?)(?P<long>, long context)?",
+    r"(?P<model>[^\s,|]+)(?: (?P<kind>audio|text|image))?, (?P<part>[^,]+)(?:, long context)?",
     re.IGNORECASE,
 )
+_OPENAI_PART: Final = re.compile(r"(?:(?P<kind>audio|text|image) )?(?P<part>.+?)(?:_tokens)?")
 _OPENAI_PARTS: Final = {
     "cached input": CACHED,
     "cache write": CACHE_WRITE,
@@ -86,8 +86,10 @@ def _openai(text: str) -> About:
     match = _OPENAI.fullmatch(text.strip())
     if match is None:
         return About(SEARCH if "web search" in text.casefold() else text.strip().casefold())
-    part = match["part"].casefold()
-    kind = match["kind"].strip().casefold()
+    named = _OPENAI_PART.fullmatch(match["part"].casefold())
+    assert named is not None, "a part has a letter"
+    part = named["part"].replace("_", " ")
+    kind = (match["kind"] or named["kind"] or "").casefold()
     item = _OPENAI_PARTS.get(part, part)
     if kind in ("audio", "image") and item in (INPUT, OUTPUT):
         item = f"{kind}_{item}"

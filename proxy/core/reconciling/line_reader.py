@@ -19,13 +19,44 @@ _TOTALS: Final = frozenset(
     "total totals subtotal sum grand_total grand__total 合计 总计 小计 汇总 共计".split()
 )
 # What databases and spreadsheets write where there is nothing.
-_NOTHING: Final = ("", "null", "NULL", "None", "\\N", "-", "–", "—", "N/A", "n/a")
+_NOTHING: Final = frozenset(
+    ("", "null", "NULL", "None", "\\N", "-", "--", "–", "—", "N/A", "n/a", "#N/A", "nan", "NaN")
+)
 _TRUE: Final = frozenset("true 1 yes t y".split())
 # FOCUS's categories, and what others call a line that no request makes.
 _NOT_ASKED: Final = frozenset("credit tax purchase adjustment refund discount topup".split())
 # Products of Alibaba Cloud whose lines are of language models.
 _OWN_PRODUCTS: Final = ("百炼", "model studio", "modelstudio", "大模型", "dashscope", "灵积")
 _TIERS: Final = {"true": "batch", "1": "batch"}
+_USUAL_TIERS: Final = frozenset(("", "default", "standard", "message", "auto", "on_demand"))
+# How many tokens a unit of quantity is; what has another unit counts no tokens.
+_UNITS: Final[Mapping[str, int]] = {
+    "": 1,
+    "token": 1,
+    "tokens": 1,
+    "个": 1,
+    "1000_tokens": 1_000,
+    "1k_tokens": 1_000,
+    "1k": 1_000,
+    "ktokens": 1_000,
+    "k_tokens": 1_000,
+    "thousand_tokens": 1_000,
+    "千token": 1_000,
+    "千tokens": 1_000,
+    "千个token": 1_000,
+    "1m_tokens": 1_000_000,
+    "1m": 1_000_000,
+    "million_tokens": 1_000_000,
+    "百万token": 1_000_000,
+    "百万tokens": 1_000_000,
+}
+# Kinds of a charge that say no more than its item does.
+_PLAIN_CHARGES: Final = frozenset(("token", "tokens"))
+# FOCUS's category of what models cost, and services that are billed in others.
+_OWN_CATEGORY: Final = "ai and machine learning"
+_OWN_SERVICES: Final = (
+    "bedrock openai anthropic claude gemini vertex mistral cohere deepseek foundry cognitive qwen"
+).split()
 
 
 class UnreadableBill(ValueError):
@@ -68,13 +99,13 @@ class LineReader:
         ):
             return LeftOut("lines that are no use (top-ups, errors, the system's)")
         at = self._when(number, cells)
-        said = about(
-            self._shape.items, cells.get("kind" if self._shape.items == "deepseek" else "item")
-        )
+        said = about(self._shape.items, self._item(cells))
         if self._shape.items == "dashscope" and said.model is None:
             product = cells.get("product", "").casefold()
             if product and not any(name in product for name in _OWN_PRODUCTS):
                 return LeftOut("lines of other products", self._amount(number, cells)[0] or 0)
+        if "category" in cells and _is_other_service(cells):
+            return LeftOut("lines of other services", self._amount(number, cells)[0] or 0)
         return self._line(number, cells, at, said, kind)
 
     def _line(
@@ -83,7 +114,7 @@ class LineReader:
         amount, unit = self._amount(number, cells)
         if kind in self._shape.refunds and amount is not None:
             amount = -abs(amount)
-        quantity = self._count(number, cells, "quantity", exact=False)
+        quantity = self._quantity(number, cells)
         counts = {
             name: self._count(number, cells, name)
             for name in "requests input uncached cached cache_write cache_write_long output".split()
@@ -173,18 +204,33 @@ class LineReader:
             return product.nano(), NANO // 10**product.places
         return None, 0
 
-    def _count(
-        self, number: int, cells: Mapping[str, str], field: str, *, exact: bool = True
-    ) -> int | None:
+    def _item(self, cells: Mapping[str, str]) -> str | None:
+        """The text that names the part of the use."""
+        if self._shape.items == "deepseek":
+            return cells.get("kind")
+        charge = cells.get("charge")
+        return cells.get("item") or (None if charge in _PLAIN_CHARGES else charge)
+
+    def _quantity(self, number: int, cells: Mapping[str, str]) -> int | None:
+        """How many tokens, or requests, the line is about; None where it counts something else."""
+        unit = cells.get("unit", "").casefold().replace(" ", "_")
+        if "quantity" not in cells or unit not in _UNITS:
+            return None
+        try:
+            found = figure(cells["quantity"], comma=self._comma)
+        except ValueError:
+            return None
+        whole, rest = divmod(found.number * _UNITS[unit], 10**found.places)
+        return None if rest else whole
+
+    def _count(self, number: int, cells: Mapping[str, str], field: str) -> int | None:
         if field not in cells:
             return None
         try:
             return self._figure(number, cells, field).whole()
         except ValueError as error:
-            if isinstance(error, UnreadableBill) and exact:
+            if isinstance(error, UnreadableBill):
                 raise
-            if not exact:
-                return None  # hours, gigabytes: nothing that is compared
             raise self._problem(number, field, cells[field], error) from error
 
     def _figure(self, number: int, cells: Mapping[str, str], field: str) -> Figure:
@@ -195,8 +241,9 @@ class LineReader:
 
     def _tier(self, cells: Mapping[str, str], said: About) -> str | None:
         batch = _TIERS.get(cells.get("batch", "").casefold())
-        tier = (batch or cells.get("tier") or said.tier or "").casefold()
-        return None if tier in ("", "default", "standard", "message", "auto") else tier
+        said_by = (batch, cells.get("tier"), said.tier, cells.get("speed"))
+        tiers = [tier.casefold() for tier in said_by if tier is not None]
+        return next((tier for tier in tiers if tier not in _USUAL_TIERS), None)
 
     def _parts(self, counts: Mapping[str, int | None]) -> list[int]:
         """The parts of an input that are counted apart."""
@@ -210,6 +257,14 @@ class LineReader:
             f"line {number}, column {self._places[field]!r}: {text[:60]!r} {error}. Correct the "
             "line, or leave the column out with --mapping"
         )
+
+
+def _is_other_service(cells: Mapping[str, str]) -> bool:
+    """Whether a bill of a whole cloud has a line of something else than models."""
+    service = cells.get("product", "").casefold()
+    return cells["category"].casefold() != _OWN_CATEGORY and not any(
+        name in service for name in _OWN_SERVICES
+    )
 
 
 class _LogDetails(msgspec.Struct):

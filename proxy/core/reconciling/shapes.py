@@ -17,8 +17,9 @@ from proxy.core.reconciling.moments import Width
 
 # The fields of a line that a column can give.
 FIELDS: Final = (
-    "at end id model item amount price quantity currency requests input uncached cached "
-    "cache_write cache_write_long output tier batch kind cancelled details product"
+    "at end id model item charge amount price quantity unit currency requests input uncached "
+    "cached cache_write cache_write_long output tier batch speed kind cancelled details product "
+    "category"
 ).split()
 QUOTA_PER_UNIT: Final = 500_000  # new-api and one-api count a US dollar in so many
 
@@ -70,6 +71,7 @@ SHAPES: Final[tuple[FileShape, ...]] = (
         currency  amount.currency amount_currency
         item      line_item
         quantity  quantity
+        unit      quantity_unit
         """,
         width=Width.DAY,
         items="openai",
@@ -100,7 +102,9 @@ SHAPES: Final[tuple[FileShape, ...]] = (
         model     model
         amount    cost_usd
         item      token_type
+        charge    cost_type
         tier      usage_type
+        speed     speed
         """,
         width=Width.DAY,
         items="anthropic",
@@ -112,11 +116,14 @@ SHAPES: Final[tuple[FileShape, ...]] = (
         """
         at        starting_at
         end       ending_at
-        model     model
-        amount    amount
-        currency  currency
-        item      token_type cost_type description
-        tier      service_tier
+        model     model group.model
+        amount    amount cost.amount
+        currency  currency cost.currency
+        item      token_type group.token_type
+        charge    cost_type group.cost_type description
+        requests  cost.requests requests
+        tier      service_tier group.service_tier
+        speed     speed group.speed
         """,
         width=Width.DAY,
         items="anthropic",
@@ -129,13 +136,15 @@ SHAPES: Final[tuple[FileShape, ...]] = (
         """
         at                starting_at usage_date_utc
         end               ending_at
-        model             model model_version
+        model             model model_version group.model
         uncached          uncached_input_tokens usage_input_tokens_no_cache
         cached            cache_read_input_tokens usage_input_tokens_cache_read
         cache_write       cache_creation.ephemeral_5m_input_tokens usage_input_tokens_cache_write_5m
         cache_write_long  cache_creation.ephemeral_1h_input_tokens usage_input_tokens_cache_write_1h
         output            output_tokens usage_output_tokens
-        tier              service_tier usage_type
+        requests          requests
+        tier              service_tier usage_type group.service_tier
+        speed             speed group.speed
         """,
         width=Width.DAY,
     ),
@@ -144,23 +153,23 @@ SHAPES: Final[tuple[FileShape, ...]] = (
         "OpenRouter activity csv (a line for each generation)",
         "id at amount",
         """
-        id         generation_id
+        id         generation_id id
         at         created_at
         model      model_permaslug model
-        amount     cost_total
-        input      tokens_prompt
-        cached     tokens_cached
-        output     tokens_completion
+        amount     cost_total total_cost
+        input      native_tokens_prompt tokens_prompt
+        cached     native_tokens_cached tokens_cached
+        output     native_tokens_completion tokens_completion
         cancelled  cancelled
         """,
     ),
     _shape(
         "openrouter",
-        "OpenRouter activity (API; a line for each day and endpoint)",
+        "OpenRouter activity (API or csv; a line for each day and model)",
         "at amount model",
         """
         at        date
-        model     model_permaslug model
+        model     model_permaslug model slug
         amount    usage cost total_cost
         requests  requests
         input     prompt_tokens
@@ -208,6 +217,7 @@ SHAPES: Final[tuple[FileShape, ...]] = (
         amount    应付金额(含税) 应付金额 pretaxamount
         currency  币种 定价币种 currency
         quantity  用量 usage
+        unit      用量单位 usageunit
         product   产品名称 productname
         """,
         zone="Asia/Shanghai",
@@ -244,6 +254,8 @@ SHAPES: Final[tuple[FileShape, ...]] = (
         kind      chargecategory
         model     x_model x_modelname x_modelserved x_modelrequested skuid resourcename
         item      x_tokentype skumeter
+        category  servicecategory
+        product   servicename
         id        x_upstreamrequestid
         requests  x_requests
         input     x_inputtokens
@@ -277,6 +289,8 @@ SHAPES: Final[tuple[FileShape, ...]] = (
 )
 VENDORS: Final = tuple(dict.fromkeys(shape.vendor for shape in SHAPES))
 _BETWEEN: Final = re.compile(r"[\s_\-]+")
+# Objects in which an answer may be: `{"data": {"id": …}}`.
+_ANSWERS: Final = ("data.", "usage.")
 _UNIT: Final = re.compile(r"_?\([^)]*\)$")  # `Spend ($)`
 
 
@@ -314,17 +328,31 @@ def fitted(shape: FileShape, columns: Sequence[str]) -> Chosen | None:
     by_name: dict[str, str] = {}
     for column in columns:
         name = plain_name(column)
-        bare = _UNIT.sub("", name)
-        for known in (name, bare, name.replace("_", ""), name.rpartition("/")[2]):
+        for known in (name, _UNIT.sub("", name), name.rpartition("/")[2]):
+            by_name.setdefault(known, column)
+    # As `startTime` and `InstanceID` are written, or within the object of an answer.
+    for column in columns:
+        name = plain_name(column)
+        for known in (name.replace("_", ""), *(_within(name) if "." in name else ())):
             by_name.setdefault(known, column)
     places = {
         field: by_name[found]
         for field, names in shape.columns.items()
-        for found in [name for name in map(plain_name, names) if name in by_name][:1]
+        for found in [
+            written
+            for name in map(plain_name, names)
+            for written in (name, name.replace("_", ""))
+            if written in by_name
+        ][:1]
     }
     if all(any(one in places for one in field.split("|")) for field in shape.needed):
         return Chosen(shape, places)
     return None
+
+
+def _within(name: str) -> tuple[str, ...]:
+    """The name without the object that holds all of an answer, if it is in one."""
+    return tuple(name.removeprefix(outer) for outer in _ANSWERS if name.startswith(outer))
 
 
 def needs(shape: FileShape) -> str:

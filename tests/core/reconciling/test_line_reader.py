@@ -33,6 +33,16 @@ ROWS: list[tuple[str, dict[str, str], dict[str, Any]]] = [
      {"amount_nano": 50_000_000, "item": "input", "width": Width.DAY}),
     ("anthropic", {"usage_date_utc": "2026-11-01", "model_version": "claude-haiku-4-5", "usage_input_tokens_no_cache": "10", "usage_input_tokens_cache_write_5m": "3", "usage_input_tokens_cache_write_1h": "2", "usage_input_tokens_cache_read": "5", "usage_output_tokens": "4"},
      {"amount_nano": None, "input_tokens": 20, "cached_tokens": 5, "output_tokens": 4}),
+    ("anthropic", {"usage_date_utc": "2026-11-01", "model": "--", "usage_type": "--", "token_type": "--", "cost_usd": "0.50", "cost_type": "web_search", "speed": "--"},
+     {"model": None, "item": "search", "tier": None, "amount_nano": 500_000_000}),
+    ("anthropic", {"usage_date_utc": "2026-11-01", "model": "Claude Opus 5", "usage_type": "message", "token_type": "--", "cost_usd": "0.50", "cost_type": "token", "speed": "fast"},
+     {"model": "Claude Opus 5", "item": "", "tier": "fast"}),
+    ("anthropic", {"starting_at": "2026-11-01T00:00:00Z", "ending_at": "2026-12-01T00:00:00Z", "cost.amount": "123.45", "cost.list_amount": "200", "cost.currency": "USD", "cost.requests": "3", "group.model": "claude-opus-5", "group.service_tier": "priority_on_demand"},
+     {"amount_nano": 1_234_500_000, "requests": 3, "model": "claude-opus-5", "tier": "priority_on_demand", "width": Width.MONTH}),
+    ("openai", {"start_time": "1793491200", "amount.value": "0.06", "line_item": "gpt-4o, input", "quantity": "12.5", "quantity_unit": "1000_tokens"},
+     {"input_tokens": 12_500}),
+    ("openai", {"start_time": "1793491200", "amount.value": "0.06", "line_item": "gpt-image-1, output", "quantity": "3", "quantity_unit": "images"},
+     {"output_tokens": None, "item": "output"}),
     ("openrouter", {"generation_id": "gen-1", "created_at": "2026-11-01 00:00:00.000", "cost_total": "1e-05", "tokens_prompt": "10", "tokens_completion": "2", "tokens_cached": "", "model_permaslug": "openai/gpt-4o", "cancelled": "true"},
      {"id": "gen-1", "amount_nano": 10_000, "cached_tokens": None, "cancelled": True, "width": Width.MOMENT}),
     ("deepseek", {"utc_date": "20261101", "model": "deepseek-chat", "type": "input_cache_hit_tokens", "price": "3.625e-9", "amount": "397074944"},
@@ -88,6 +98,30 @@ def test_top_ups_and_other_products_are_left_out() -> None:
         ProductName="ECS",
     )
     assert server == LeftOut("lines of other products", 9 * 10**9)
+
+
+@pytest.mark.parametrize(
+    ("category", "service", "counts"),
+    [
+        ("Compute", "Amazon EC2", False),
+        ("AI and Machine Learning", "Amazon Bedrock", True),
+        ("Other", "Claude Sonnet 4.5 (Amazon Bedrock Edition)", True),
+        ("", "Amazon EC2", True),
+    ],
+)
+def test_a_bill_of_a_whole_cloud_counts_for_its_models(
+    category: str, service: str, counts: bool
+) -> None:
+    found = read(
+        "focus",
+        ChargePeriodStart="2026-11-01T00:00:00Z",
+        BilledCost="9",
+        BillingCurrency="USD",
+        ServiceCategory=category,
+        ServiceName=service,
+    )
+    assert isinstance(found, VendorLine) is counts
+    assert counts or found == LeftOut("lines of other services", 9 * 10**9)
 
 
 @pytest.mark.parametrize(

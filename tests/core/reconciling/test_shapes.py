@@ -16,6 +16,11 @@ HEADS = [
     ("anthropic", "usage_date_utc,model_version,api_key,workspace,usage_type,context_window,usage_input_tokens_no_cache,usage_input_tokens_cache_write_5m,usage_output_tokens", "Anthropic usage"),
     ("openrouter", "generation_id,created_at,cost_total,cost_web_search,cost_cache,tokens_prompt,tokens_completion,tokens_reasoning,tokens_cached,model_permaslug", "OpenRouter activity csv"),
     ("openrouter", "date,model,model_permaslug,endpoint_id,provider_name,usage,byok_usage_inference,requests,prompt_tokens,completion_tokens", "OpenRouter activity (API"),
+    ("anthropic", "usage_date_utc,model,workspace,api_key,usage_type,context_window,token_type,cost_usd,list_price_usd,cost_type,inference_geo,speed,api_key_id,api_key_status", "Anthropic cost csv"),
+    ("anthropic", "starting_at,ending_at,cost.amount,cost.currency,cost.list_amount,cost.requests,group.model", "Anthropic cost report"),
+    ("anthropic", "starting_at,ending_at,usage.uncached_input_tokens,usage.cache_creation.ephemeral_5m_input_tokens,usage.output_tokens,group.model", "Anthropic usage"),
+    ("openrouter", "Date,Slug,Usage,BYOK Usage,Requests,Prompt Tokens,Completion Tokens,Reasoning Tokens", "OpenRouter activity (API"),
+    ("openrouter", "data.id,data.created_at,data.model,data.total_cost,data.usage,data.native_tokens_prompt", "OpenRouter activity csv"),
     ("deepseek", "\ufeffuser_id,utc_date,model,api_key_name,api_key,type,price,amount", "DeepSeek amount"),
     ("deepseek", "user_id,start_time_iso,end_time_iso,model,api_key_name,api_key,type,price,amount", "DeepSeek amount"),
     ("deepseek", "user_id,utc_date,model,wallet_type,cost,currency", "DeepSeek cost"),
@@ -25,6 +30,8 @@ HEADS = [
     ("focus", "BilledCost,BillingCurrency,ChargePeriodStart,ChargePeriodEnd,ChargeCategory,ServiceName", "FOCUS"),
     ("generic", "Date,Model,Input Tokens,Output Tokens,Cost", "a csv with usual names"),
     ("generic", "Date,Team,Model,Spend ($),Requests,Total Tokens", "a csv with usual names"),
+    ("generic", "request_id,startTime,endTime,model,spend,prompt_tokens,completion_tokens", "a csv with usual names"),
+    ("generic", "requestId,createdAt,model,costUSD,promptTokens,completionTokens", "a csv with usual names"),
     ("generic", "started_at,model_served,cost,currency,upstream_request_id", "a csv with usual names"),
 ]  # fmt: skip
 
