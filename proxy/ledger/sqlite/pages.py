@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import msgspec
 
@@ -46,27 +47,40 @@ def pages(
     connection: sqlite3.Connection, stretch: Stretch, page_seqs: int, *, corrected: bool
 ) -> Iterator[Page]:
     """See `Reader.pages`."""
-    check_in_book(connection, stretch.after, stretch.from_ms, stretch.to_ms)
     times = stretches.times(stretch)
-    for first in range(stretch.after + 1, stretch.through + 1, page_seqs):
-        upto = min(stretch.through, first + page_seqs - 1)
-        rows = connection.execute(_PAGE, (first - 1, upto, *times)).fetchall()
-        yield Page(
-            upto, rows, _corrections(connection, [row[0] for row in rows]) if corrected else ()
-        )
+    for after in range(stretch.after, stretch.through, page_seqs):
+        upto = min(stretch.through, after + page_seqs)
+        with _moment(connection):
+            # At each page: a month may be archived between two of them.
+            check_in_book(connection, after, stretch.from_ms, stretch.to_ms)
+            rows = connection.execute(_PAGE, (after, upto, *times)).fetchall()
+            corrections = _corrections(connection, [row[0] for row in rows]) if corrected else ()
+        yield Page(upto, rows, corrections)
 
 
 def label_names(connection: sqlite3.Connection, stretch: Stretch) -> list[str]:
     """See `Reader.label_names`."""
-    check_in_book(connection, stretch.after, stretch.from_ms, stretch.to_ms)
     times = stretches.times(stretch)
     found: set[str] = set()
-    for first in range(stretch.after, stretch.through, LABEL_SEQS):
-        upto = min(stretch.through, first + LABEL_SEQS)
-        found.update(text for (text,) in connection.execute(_LABELS, (first, upto, *times)))
+    for after in range(stretch.after, stretch.through, LABEL_SEQS):
+        upto = min(stretch.through, after + LABEL_SEQS)
+        with _moment(connection):
+            check_in_book(connection, after, stretch.from_ms, stretch.to_ms)
+            found.update(text for (text,) in connection.execute(_LABELS, (after, upto, *times)))
     return sorted(
         {name for text in found for name in msgspec.json.decode(text, type=dict[str, str])}
     )
+
+
+@contextmanager
+def _moment(connection: sqlite3.Connection) -> Iterator[None]:
+    """The book at one moment: what is asked in it agrees."""
+    connection.execute("BEGIN")
+    try:
+        yield
+    finally:
+        if connection.in_transaction:
+            connection.execute("COMMIT")
 
 
 def _corrections(connection: sqlite3.Connection, ids: Sequence[Value]) -> list[Row]:

@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from proxy.ledger import Batch
+from proxy.ledger import Batch, QuestionRefused
 from proxy.ledger.reading import Stretch
 from proxy.ledger.sqlite.booking import Booker
 from proxy.ledger.sqlite.pages import _PAGE
 from proxy.ledger.sqlite.reader import SqliteReader
 from tests.ledger.samples import START_MS, make_record, numbered, open_book, rows
+from tests.ledger.sqlite.test_pruning import pruned
+from tests.ledger.whole_book import seal_all, whole_book
 
 # Not in the order of their seqs, as exchanges that run side by side end: seq 1 started last.
 STARTS_MS = [START_MS + offset for offset in (9000, 0, 1000, 5000, 5000, 2000, 8000, 1)]
@@ -45,6 +47,38 @@ def test_what_is_booked_meanwhile_is_not_in_it_and_is_not_held_up(
         found += [row[1] for row in page.rows]
     assert found == [1, 2, 3, 4, 5, 6, 7, 8]
     assert reader.head() == 11
+
+
+def test_a_month_that_is_archived_meanwhile_is_told_and_what_was_read_before_is_not_asked_again(
+    tmp_path: Path,
+) -> None:
+    """An export would end early, look whole, and have a sum that is too small."""
+    path = whole_book(tmp_path)
+    seal_all(path)
+    reader = SqliteReader(path)
+    stretch = Stretch(through=reader.head())
+    every = [row for page in reader.pages(stretch) for row in page.rows]
+    some = reader.pages(stretch, 8)
+    next(some)
+    last = pruned(path)
+    with pytest.raises(QuestionRefused, match="2026-11 are archived, up to seq 24"):
+        list(some)
+    with pytest.raises(QuestionRefused, match="archived"):
+        reader.label_names(stretch)
+    behind = reader.pages(Stretch(after=last, through=reader.head()), 8)
+    assert [row for page in behind for row in page.rows] == every[last:]
+
+
+def test_a_month_that_is_archived_when_its_pages_were_read_stops_nothing(tmp_path: Path) -> None:
+    path = whole_book(tmp_path)
+    seal_all(path)
+    reader = SqliteReader(path)
+    stretch = Stretch(through=reader.head())
+    every = [row for page in reader.pages(stretch) for row in page.rows]
+    some = reader.pages(stretch, 24)
+    first = next(some)
+    assert pruned(path) == 24
+    assert [*first.rows, *(row for page in some for row in page.rows)] == every
 
 
 def test_the_head_of_a_pruned_book_is_its_checkpoint(
