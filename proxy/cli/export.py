@@ -22,6 +22,7 @@ from proxy.cli import common, formats, time_range
 from proxy.core import dates
 from proxy.core.records.canonical import COLUMNS, Value
 from proxy.ledger.reading import BookReader, Stretch
+from proxy.system.drafts import draft_of
 
 _PLACE = {name: place for place, name in enumerate(COLUMNS)}
 
@@ -229,15 +230,12 @@ def _opened(out: Path | None) -> Iterator[BinaryIO]:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return
-    draft = out.with_name(f"{out.name}.{os.getpid()}.part")
     try:
-        with draft.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(out)
+        with draft_of(out) as draft:
+            with draft.open("wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(out)
     except OSError as error:
         raise common.Failed(f"cannot write {out}: {error.strerror or error}") from error
-    finally:
-        with contextlib.suppress(OSError):  # renamed by now, or never made
-            draft.unlink()

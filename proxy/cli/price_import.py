@@ -15,6 +15,7 @@ from proxy.cli import common
 from proxy.config.price_tables import Table, TableError, bundled, genai, litellm
 from proxy.core.pricing import explanation
 from proxy.core.pricing.pricelist import RATES, PriceRow
+from proxy.system.drafts import write_whole
 
 FORMATS = {genai.NAME: genai.read, litellm.NAME: litellm.read}
 FILE_BYTES_MAX = 64 * 2**20  # ten times today's tables
@@ -185,6 +186,6 @@ def _write(path: Path, text: str, yes: bool) -> None:
                 "to replace it."
             )
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+        write_whole(path.resolve(), text.encode())  # a reload may read it now
     except OSError as error:
         raise common.Failed(f"{path} cannot be written: {error.strerror or error}.") from error

@@ -18,6 +18,7 @@ from proxy.cli.statement_book import held
 from proxy.core.money import decimal
 from proxy.core.statements.closing import ClosedStatement, Closing, Closings
 from proxy.core.statements.frozen import digest, public_pem
+from proxy.system.drafts import write_whole
 
 DIFFERS = 3  # the exit code
 
@@ -185,9 +186,9 @@ def _save(directory: Path, kept: ClosedStatement) -> None:
     name = f"statement-{closing.number}-{closing.month}"
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        (directory / f"{name}.json").write_bytes(kept.document)
-        (directory / f"{name}.json.sig").write_bytes(kept.signature)
-        (directory / "public.pem").write_text(public_pem(kept.public_key), encoding="ascii")
+        write_whole(directory / "public.pem", public_pem(kept.public_key).encode())
+        write_whole(directory / f"{name}.json.sig", kept.signature)
+        write_whole(directory / f"{name}.json", kept.document)
     except OSError as error:
         raise common.Failed(f"cannot write to {directory}: {error.strerror}") from error
     click.echo(f"Wrote {directory / name}.json, its .sig, and public.pem.", err=True)

@@ -5,7 +5,6 @@ The file is made again the same, byte for byte, so that a job that was killed go
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import importlib
 import os
@@ -22,7 +21,7 @@ from proxy.ledger import LedgerError, SealedMonth, database
 from proxy.ledger.archives import ArchiveOrder, DueMonth
 from proxy.ledger.reading import BookReader, Stretch
 from proxy.ledger.signing import is_signed
-from proxy.system.files import sync_directory
+from proxy.system.drafts import draft_of, write_whole
 
 _READ_BYTES: Final = 1024 * 1024
 
@@ -59,28 +58,27 @@ def write_month(
     """
     writer = _library("proxy.accounting.export.parquet").Parquet()
     path = directory / file_name(month.month)
-    draft = path.with_name(f"{path.name}.part")
     tally = MonthTally(month.first_seq)
     try:
-        with draft.open("wb") as file:
-            file.write(writer.begin())
-            for page in reader.pages(Stretch(after=month.first_seq - 1, through=month.last_seq)):
-                for row in page.rows:
-                    tally.add(row)
-                file.write(writer.lines(page.rows))
-                told(len(page.rows))
-            file.write(writer.end())
-            file.flush()
-            os.fsync(file.fileno())
-        _check(tally, month, public_key)
-        note = _note(tally, month, public_key, draft, path.name)
-        _read_back(draft, note, told)
-        _named(draft, path, note)
+        with draft_of(path) as draft:
+            with draft.open("wb") as file:
+                file.write(writer.begin())
+                for page in reader.pages(
+                    Stretch(after=month.first_seq - 1, through=month.last_seq)
+                ):
+                    for row in page.rows:
+                        tally.add(row)
+                    file.write(writer.lines(page.rows))
+                    told(len(page.rows))
+                file.write(writer.end())
+                file.flush()
+                os.fsync(file.fileno())
+            _check(tally, month, public_key)
+            note = _note(tally, month, public_key, draft, path.name)
+            _read_back(draft, note, told)
+            _named(draft, path, note)
     except OSError as error:
         raise LedgerError(f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        with contextlib.suppress(OSError):
-            draft.unlink(missing_ok=True)
     return note
 
 
@@ -187,14 +185,8 @@ def _named(draft: Path, path: Path, note: ArchiveNote) -> None:
     if path.exists() and _digest(path) != (note.sha256, note.bytes):
         raise LedgerError(f"{path} is there already, and is another file: move it away")
     draft.replace(path)
-    beside = path.with_name(note_name(note.month))
-    written = beside.with_name(f"{beside.name}.part")
-    with written.open("wb") as file:
-        file.write(msgspec.json.format(msgspec.json.encode(note), indent=2) + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
-    written.replace(beside)
-    sync_directory(path.parent)
+    text = msgspec.json.format(msgspec.json.encode(note), indent=2)
+    write_whole(path.with_name(note_name(note.month)), text + b"\n")
 
 
 def _digest(path: Path) -> tuple[str, int]:

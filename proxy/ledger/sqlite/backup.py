@@ -22,6 +22,7 @@ from proxy.ledger.sqlite.pages import head
 from proxy.ledger.sqlite.read_only import reading
 from proxy.ledger.sqlite.reader import SqliteReader
 from proxy.ledger.verification import BookVerified, verify
+from proxy.system.drafts import draft_of
 from proxy.system.files import sync_directory
 
 STEP_PAGES: Final = 2048  # 8 MiB: some milliseconds, after which the copy tells how far it is
@@ -80,17 +81,21 @@ def _check_target(path: Path, target: Path, *, replace: bool) -> None:
 @contextlib.contextmanager
 def _draft_of(target: Path) -> Iterator[Path]:
     """An empty file of mode 0600 beside the target, which goes if it has not got its name."""
-    draft = target.with_name(f"{target.name}.{os.getpid()}.part")
     try:
-        draft.unlink(missing_ok=True)
-        os.close(os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-        yield draft
+        with draft_of(target, 0o600) as draft:
+            _remove_side_files(draft)  # of a command that was killed
+            try:
+                yield draft
+            finally:
+                _remove_side_files(draft)
     except OSError as error:
         raise LedgerError(f"cannot write {target}: {error.strerror or error}") from error
-    finally:
-        for end in ("", *_SIDE_FILES, "-shm"):
-            with contextlib.suppress(OSError):
-                draft.with_name(draft.name + end).unlink(missing_ok=True)
+
+
+def _remove_side_files(draft: Path) -> None:
+    for end in (*_SIDE_FILES, "-shm"):
+        with contextlib.suppress(OSError):
+            draft.with_name(draft.name + end).unlink(missing_ok=True)
 
 
 def _copy(path: Path, draft: Path, told: Told) -> None:

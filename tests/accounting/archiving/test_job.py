@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
@@ -85,6 +87,47 @@ def test_other_records_than_those_sealed_are_not_archived(
     with pytest.raises(LedgerError, match="checkpoint says something else"):
         write_month(reader, wrong, due[0].public_key, tmp_path / "archive", lambda _: None)
     assert list((tmp_path / "archive").iterdir()) == []
+
+
+def test_two_commands_at_once_never_write_into_one_file(
+    tmp_path: Path, due: list[DueMonth]
+) -> None:
+    """The second began anew in the draft that the first had just checked: the file was half."""
+    reader = connect_reader(URL, tmp_path)
+    month, directory = due[0].month, tmp_path / "archive"
+    began, over = threading.Event(), threading.Event()
+    left = 2 * (month.last_seq - month.first_seq + 1)
+
+    def second(rows: int) -> None:
+        began.set()
+        over.wait()
+
+    def write_second() -> str:
+        try:
+            write_month(reader, month, due[0].public_key, directory, second)
+        except LedgerError as error:
+            return str(error)
+        finally:
+            began.set()
+        return "written"
+
+    with ThreadPoolExecutor(1) as pool:
+        others: list[Future[str]] = []
+
+        def first(rows: int) -> None:
+            nonlocal left
+            left -= rows
+            if left == 0:  # all of it is read back
+                others.append(pool.submit(write_second))
+                began.wait()
+
+        try:
+            note = write_month(reader, month, due[0].public_key, directory, first)
+            assert job._digest(directory / note.file) == (note.sha256, note.bytes)
+        finally:
+            over.set()
+        assert "another command writes it now" in others[0].result()
+    assert check_archive(directory, month.month) == note
 
 
 @pytest.mark.parametrize("how", ["bit", "short", "rows", "note", "signature", "totals"])
