@@ -31,7 +31,13 @@ _ALIASES = {"one-api": "new-api", "alibaba": "dashscope", "aliyun": "dashscope",
 @click.command()
 @common.config_option
 @common.data_dir_option
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument(
+    "files",
+    metavar="FILE...",
+    nargs=-1,
+    required=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+)
 @click.option(
     "--vendor",
     required=True,
@@ -70,7 +76,7 @@ _ALIASES = {"one-api": "new-api", "alibaba": "dashscope", "aliyun": "dashscope",
 def reconcile(
     config_path: Path | None,
     data_dir: Path | None,
-    file: Path,
+    files: tuple[Path, ...],
     vendor: str,
     upstreams: tuple[str, ...],
     from_: str | None,
@@ -87,8 +93,8 @@ def reconcile(
     """Hold the ledger against a vendor's bill.
 
     FILE is what the vendor lets you download, or what its billing API answers: csv, JSON or JSON
-    lines, also as gz or zip. It is compared by request where it has ids, else by hour, day or month
-    and model.
+    lines, also as gz or zip; several FILEs are one bill, such as pages in their order. It is
+    compared by request where it has ids, else by hour, day or month and model.
 
     What is on the bill and not in the ledger went round the proxy on your key. What differs has its
     likely cause. Exit code 3 if more differs than the tolerance, 0 if not.
@@ -104,7 +110,7 @@ def reconcile(
         own_zone, reader = book.zone, book.reader
         name = _ALIASES.get(vendor, vendor)
         bill = Bill(
-            file,
+            files,
             name,
             None if mapping is None else mapping_of(mapping),
             None if zone is None else time_range.zone(zone),
@@ -132,7 +138,7 @@ def reconcile(
     elif form == "csv":
         click.echo(reconcile_report.as_csv(found, ZoneInfo(found.zone)), nl=False)
     else:
-        reconcile_report.show(found, file, name, tolerance, within=within)
+        reconcile_report.show(found, files, name, tolerance, within=within)
     if not within:
         raise click.exceptions.Exit(DIFFERENCES)
 

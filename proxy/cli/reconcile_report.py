@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Sequence
 from datetime import UTC, datetime, tzinfo
 from fractions import Fraction
 from pathlib import Path
@@ -103,14 +104,16 @@ def as_csv(found: Reconciled, zone: tzinfo) -> str:
     return out.getvalue()
 
 
-def show(found: Reconciled, file: Path, vendor: str, tolerance: str, *, within: bool) -> None:
+def show(
+    found: Reconciled, files: Sequence[Path], vendor: str, tolerance: str, *, within: bool
+) -> None:
     """Print the sums, the largest differences, and what to do next."""
     zone = ZoneInfo(found.zone)
     start, end = (
         datetime.fromtimestamp(ms // 1000, UTC).astimezone(zone)
         for ms in (found.from_ms, found.to_ms)
     )
-    click.echo(f"Bill of {vendor}, {file}: {found.shape}")
+    click.echo(f"Bill of {vendor}, {', '.join(map(str, files))}: {found.shape}")
     click.echo(
         f"Compared {_LEVELS[found.level]} with the requests to {', '.join(found.upstreams)} "
         f"{dates.described(start, end, zone)}"

@@ -114,6 +114,17 @@ def test_each_export_of_the_ledger_agrees_with_it(
     assert (told["level"], told["difference_count"], told["matched"]["count"]) == ("request", 0, 10)
 
 
+def test_a_bill_may_be_in_several_files(
+    call: Call, bill: Callable[[str], Path], home: Path
+) -> None:
+    bill(by_request(priced(n) for n in range(6)))
+    (home / "more.csv").write_text(by_request(priced(n) for n in range(6, 10)))
+    words = ("--vendor", "openrouter", *DIRECTORY)
+    result = call("ledger", "reconcile", "bill.csv", "more.csv", *words)
+    assert result.exit_code == 0 and "Bill of openrouter, bill.csv, more.csv:" in result.stdout
+    assert call("ledger", "reconcile", *words).exit_code == 2
+
+
 def test_a_month_in_the_vendors_zone(call: Call, bill: Callable[[str], Path]) -> None:
     bill(by_day(priced(n) for n in range(10)))
     result = call(

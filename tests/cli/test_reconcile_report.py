@@ -22,7 +22,7 @@ from tests.accounting.reconciling.test_job import FOCUS, planted
 
 
 def shown(found: Reconciled, capsys: pytest.CaptureFixture[str]) -> str:
-    show(found, Path("bill"), "vendor", "0.5%", within=within(found, Fraction(1, 200)))
+    show(found, [Path("bill")], "vendor", "0.5%", within=within(found, Fraction(1, 200)))
     return capsys.readouterr().out
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,6 +12,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import msgspec
 import yaml
 
+from proxy.accounting.reconciling.json_rows import BillPages
 from proxy.accounting.reconciling.tables import Sheet, packed, sheet
 from proxy.core.reconciling.line_reader import LeftOut, LineReader, UnreadableBill
 from proxy.core.reconciling.lines import VendorLine
@@ -25,7 +27,7 @@ from proxy.core.reconciling.shapes import (
 )
 
 _COLUMNS_TOLD: Final = 40
-_OTHER_SHAPE: Final = "files of the zip that say the same in less detail, or are no bill"
+_OTHER_SHAPE: Final = "files that say the same in less detail, or are no bill"
 
 
 class BillMapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -44,18 +46,19 @@ class BillMapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Bill:
     """A bill's lines. What was left out, and what was found, is there when they are read.
 
+    It may be in several files, as the pages of an API in their order.
     `zone` and `currency` hold where the file does not state them; None: those of its shape.
     """
 
     def __init__(
         self,
-        path: Path,
+        paths: Path | Sequence[Path],
         vendor: str,
         mapping: BillMapping | None = None,
         zone: ZoneInfo | None = None,
         currency: str | None = None,
     ) -> None:
-        self._path = path
+        self._paths = [paths] if isinstance(paths, Path) else list(paths)
         self._vendor = vendor
         self._mapping = mapping
         self._zone = zone
@@ -73,12 +76,14 @@ class Bill:
 
     def lines(self, own_zone: ZoneInfo) -> Iterator[VendorLine]:
         """Each line. Raises UnreadableBill and OSError."""
+        _check_different(self._paths)
+        pages = BillPages()
         with ExitStack() as stack:
             found = [
-                (opened, fit)
-                for file in packed(self._path, stack)
-                if (opened := sheet(file, self._fits, stack)) is not None
-                for fit in [self._chosen(opened.columns)]
+                (opened, self._chosen(opened.columns))
+                for path in self._paths
+                for file in packed(path, stack)
+                for opened in [sheet(file, self._fits, stack, pages)]
             ]
             known = [(opened, fit) for opened, fit in found if fit is not None]
             if not known:
@@ -93,6 +98,7 @@ class Bill:
                 self._check_once(opened, fit)
                 self.columns = list(fit.places)
                 yield from self._read(opened, fit, own_zone)
+            pages.check()
 
     def _check_once(self, opened: Sheet, fit: Chosen) -> None:
         """Raise UnreadableBill where a column that is read stands there twice."""
@@ -148,6 +154,16 @@ class Bill:
                 "(docs/reconcile.md).",
             ]
         )
+
+
+def _check_different(paths: Sequence[Path]) -> None:
+    """Raise UnreadableBill where a file is given twice: all in it would count double."""
+    seen: dict[bytes, Path] = {}
+    for path in paths if len(paths) > 1 else ():
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").digest()
+        if (other := seen.setdefault(digest, path)) is not path:
+            raise UnreadableBill(f"{path} is the same file as {other}: give it once")
 
 
 def mapping_of(path: Path) -> BillMapping:

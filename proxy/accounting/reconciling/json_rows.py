@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import IO, Final
 
 import ijson
@@ -18,6 +18,11 @@ from proxy.core.reconciling.line_reader import UnreadableBill
 
 ROWS_WAITING_MAX: Final = 100_000  # of one bucket; beyond it, what follows its results is not read
 _NESTED_MAX: Final = 32
+# Members of a page that name the next one, and whether there is one; without `_`.
+_MORE: Final = frozenset(("hasmore",))
+_NEXT: Final = frozenset("nextpage nextpagetoken nexttoken nextcursor nextlink nexturl".split())
+_TOTAL: Final = frozenset(("total", "totalcount"))
+_SIZE: Final = frozenset(("pagesize", "size", "perpage", "maxresults"))
 # What reading raises where a packed file breaks off.
 BROKEN: Final = (OSError, EOFError, zipfile.BadZipFile, zlib.error)
 
@@ -26,17 +31,59 @@ class _Object:
     """An object that is being read.
 
     `listed`: an element of a list, or a document. `path`: the members that lead to it from the
-    nearest such one. `rows`: those inside of it that wait for its last member.
+    nearest such one. `rows`: those inside of it that wait for its last member. `count`: the objects
+    of its lists.
     """
 
-    __slots__ = ("divided", "listed", "members", "path", "rows")
+    __slots__ = ("count", "divided", "listed", "members", "path", "rows")
 
     def __init__(self, listed: bool, path: str, members: dict[str, str]) -> None:
         self.listed = listed
         self.path = path
         self.members = members
         self.divided = False
+        self.count = 0
         self.rows: list[dict[str, str]] = []
+
+
+class BillPages:
+    """What the pages of an API say about each other. The files of one bill share it."""
+
+    def __init__(self) -> None:
+        self._more = False
+        self._rows = self._total = 0
+        self._name = ""
+
+    def note(self, members: Mapping[str, str], rows: int, name: str) -> None:
+        """Notes what a page says of others. `rows`: how many it has itself."""
+        self._rows += rows
+        said = {
+            member.rpartition(".")[2].casefold().replace("_", ""): text
+            for member, text in members.items()
+        }
+        more = [text for member, text in said.items() if member in _MORE]
+        following = [text for member, text in said.items() if member in _NEXT]
+        if more or following:
+            self._more = (more == ["true"]) if more else any(following)
+            self._name = name
+        for member in _TOTAL & set(said):
+            # A sum of something has the same name: only a page that has a size counts rows.
+            if said[member].isdigit() and _SIZE & set(said):
+                self._total = max(self._total, int(said[member]))
+                self._name = name
+
+    def check(self) -> None:
+        """Raise UnreadableBill if pages are missing."""
+        if self._more:
+            raise UnreadableBill(
+                f"The last page of {self._name} says that more follow: ask for the next ones too, "
+                "and give all of them in their order"
+            )
+        if self._rows < self._total:
+            raise UnreadableBill(
+                f"{self._name} says that there are {self._total:,} rows, and has "
+                f"{self._rows:,}: ask for the other pages too, and give all of them"
+            )
 
 
 class _Bytes:
@@ -49,11 +96,14 @@ class _Bytes:
         return self._text.read(size).encode("utf-8", "surrogatepass").removeprefix(b"\xef\xbb\xbf")
 
 
-def json_rows(text: IO[str], name: str) -> Iterator[dict[str, str]]:
-    """The rows of all documents. Raises UnreadableBill."""
+def json_rows(text: IO[str], name: str, pages: BillPages | None = None) -> Iterator[dict[str, str]]:
+    """The rows of all documents. Raises UnreadableBill.
+
+    `pages`: notes what they say of each other. Without it, they are taken to be the whole bill.
+    """
+    noted = BillPages() if pages is None else pages
     stack: list[_Object | None] = []  # None: a list
     keys: list[str] = []
-    more = False
     try:
         for event, value in ijson.basic_parse(_Bytes(text), multiple_values=True):
             if event == "map_key":
@@ -65,42 +115,43 @@ def json_rows(text: IO[str], name: str) -> Iterator[dict[str, str]]:
                     raise UnreadableBill(f"{name} is nested too deeply for a bill")
             elif event == "end_map":
                 keys.pop()
-                yield from _ended(stack)
+                yield from _ended(stack, noted, name)
             elif event == "start_array":
                 stack.append(None)
             elif event == "end_array":
                 stack.pop()
             elif stack and (inside := stack[-1]) is not None:
-                if len(stack) == 1 and keys[-1] == "has_more":
-                    more = value is True
                 inside.members[f"{inside.path}{keys[-1]}"] = _text(event, value)
     except (ijson.JSONError, UnicodeError, ValueError, *BROKEN) as error:
         if isinstance(error, UnreadableBill):
             raise
         raise UnreadableBill(f"{name} is no whole JSON: {error}; download it again") from error
-    if more:
-        raise UnreadableBill(
-            f"The last page of {name} says that more follow (has_more): ask for the next ones too, "
-            "and append them to the file"
-        )
+    if pages is None:
+        noted.check()
 
 
 def _begun(stack: list[_Object | None], keys: list[str]) -> _Object:
     around = stack[-1] if stack else None
     if around is not None:
         return _Object(False, f"{around.path}{keys[-1]}.", around.members)
+    nearest = True
     for outer in reversed(stack):
         if outer is not None:
             outer.divided = True
+            outer.count += nearest
+            nearest = nearest and not outer.listed
     return _Object(True, "", {})
 
 
-def _ended(stack: list[_Object | None]) -> Iterator[dict[str, str]]:
+def _ended(stack: list[_Object | None], pages: BillPages, name: str) -> Iterator[dict[str, str]]:
     """The rows that are whole now."""
     ended = stack.pop()
     assert ended is not None and (ended.listed or stack), "an object ends that began"
     if not ended.listed:
         return
+    # A page without rows has no lists of objects either.
+    if ended.divided or "has_more" in ended.members:
+        pages.note(ended.members, ended.count, name)
     if ended.divided:
         rows = [ended.members | row for row in ended.rows]
     else:

@@ -12,6 +12,7 @@ import csv
 import gzip
 import io
 import itertools
+import re
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -20,13 +21,14 @@ from typing import IO, Final
 
 import msgspec
 
-from proxy.accounting.reconciling.json_rows import BROKEN, json_rows
+from proxy.accounting.reconciling.json_rows import BROKEN, BillPages, json_rows
 from proxy.core.reconciling.line_reader import UnreadableBill
 
 Row = dict[str, str]
 
 SEPARATORS: Final = (",", ";", "\t", "|")
 HEAD_ROWS_MAX: Final = 20  # a bill may begin with a title and the account's name
+_DIGITS: Final = re.compile(r"([0-9]+)")
 _CHUNK_BYTES: Final = 1 << 20
 _ENCODINGS: Final = ("utf-8", "gb18030")
 _MARKS: Final = (
@@ -81,16 +83,17 @@ def packed(path: Path, stack: ExitStack) -> list[Packed]:
             raise UnreadableBill(f"{path} is an Excel workbook: save its sheet as csv")
         return [
             Packed(f"{path}:{name}", _unpacking(lambda name=name: archive.open(name)))  # type: ignore[misc]
-            for name in sorted(names)
+            for name in sorted(names, key=_natural)
             if not name.startswith("__MACOSX")
         ]
     return [Packed(str(path), _unpacking(lambda: path.open("rb")))]
 
 
-def sheet(file: Packed, fits: Fits, stack: ExitStack) -> Sheet:
+def sheet(file: Packed, fits: Fits, stack: ExitStack, pages: BillPages | None = None) -> Sheet:
     """The rows of one file. Raises UnreadableBill.
 
-    `fits` says whether a list of columns is the head of what is looked for.
+    `fits` says whether a list of columns is the head of what is looked for. `pages`: see
+    `json_rows`.
     """
     try:
         with file.open() as opened:
@@ -104,8 +107,13 @@ def sheet(file: Packed, fits: Fits, stack: ExitStack) -> Sheet:
     text = _text(file, encoding, stack)
     begin = start.decode(encoding, "ignore").lstrip("\ufeff \r\n\t")[:1]
     if begin in ("{", "["):
-        return _json_sheet(file, text)
+        return _json_sheet(file, text, pages)
     return _csv_sheet(file, text, fits, lambda: _text(file, encoding, stack))
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """The name as it sorts where page10 is behind page9."""
+    return [(int(part), "") if part.isdigit() else (0, part) for part in _DIGITS.split(name)]
 
 
 def _unpacking(opened: Callable[[], IO[bytes]]) -> Callable[[], IO[bytes]]:
@@ -202,9 +210,9 @@ def _csv_rows(
         raise _broken(file, error) from error
 
 
-def _json_sheet(file: Packed, text: IO[str]) -> Sheet:
+def _json_sheet(file: Packed, text: IO[str], pages: BillPages | None) -> Sheet:
     """The columns are those of the first rows: a bucket without results has fewer."""
-    rows = enumerate(json_rows(text, file.name), 1)
+    rows = enumerate(json_rows(text, file.name, pages), 1)
     first = list(itertools.islice(rows, 200))
     columns = list(dict.fromkeys(name for _, row in first for name in row))
     return Sheet(file.name, columns, itertools.chain(first, rows))

@@ -110,6 +110,33 @@ def test_of_a_zip_the_finest_tables_are_read(tmp_path: Path) -> None:
     assert list(bill.left_out.values()) == [(1, 0)]
 
 
+PAGE = (
+    '{{"data": [{{"start_time": {}, "results": [{{"amount": {{"value": {}}}}}]}}], "has_more": {}}}'
+)
+
+
+def test_several_files_are_one_bill(tmp_path: Path) -> None:
+    texts = [(1_793_491_200, 1, "true"), (1_793_577_600, 2, "true"), (1_793_664_000, 3, "false")]
+    paths = [tmp_path / f"page{n}.json" for n in (1, 2, 10)]
+    for path, text in zip(paths, texts, strict=True):
+        path.write_text(PAGE.format(*text))
+    found = list(Bill(paths, "openai").lines(UTC))
+    assert [line.amount_nano for line in found] == [10**9, 2 * 10**9, 3 * 10**9]
+    with pytest.raises(UnreadableBill, match=r"page2\.json says that more follow"):
+        list(Bill(paths[:2], "openai").lines(UTC))
+    paths[1].write_text(paths[0].read_text())
+    with pytest.raises(UnreadableBill, match=r"page2\.json is the same file as .*page1\.json"):
+        list(Bill(paths, "openai").lines(UTC))
+
+
+def test_pages_in_a_zip_are_read_in_their_order(tmp_path: Path) -> None:
+    path = tmp_path / "pages.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("page10.json", PAGE.format(1_793_664_000, 3, "false"))
+        archive.writestr("page9.json", PAGE.format(1_793_491_200, 1, "true"))
+    assert [line.amount_nano for line in Bill(path, "openai").lines(UTC)] == [10**9, 3 * 10**9]
+
+
 def test_empty_days_and_totals_are_counted(tmp_path: Path) -> None:
     text = (
         "start_time,end_time,amount_value,amount_currency,line_item\n"

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from proxy.accounting.reconciling import json_rows as module
-from proxy.accounting.reconciling.json_rows import json_rows
+from proxy.accounting.reconciling.json_rows import BillPages, json_rows
 from proxy.core.reconciling.line_reader import UnreadableBill
 
 RESULT = {"object": "result", "amount": {"value": "0.06", "currency": "usd"}, "line_item": None}
@@ -42,12 +42,51 @@ def test_lists_in_objects_in_objects_are_found() -> None:
     ]
 
 
-def test_a_page_that_is_not_the_last_is_no_whole_bill() -> None:
-    page = {"data": [{"n": 1}], "has_more": True}
-    last = page | {"has_more": False}
-    with pytest.raises(UnreadableBill, match="ask for the next ones too"):
-        rows(last, page)
-    assert len(rows(page, last)) == 2
+LAST = {"data": [{"n": 1}], "has_more": False}
+PARTS: dict[str, list[Any]] = {
+    "has_more": [LAST, LAST | {"has_more": True}],
+    "has_more in camel case": [{"data": [{"n": 1}], "hasMore": True}],
+    "an empty page": [LAST, {"data": [], "has_more": True}],
+    "pages in a list": [[LAST, LAST | {"has_more": True}]],
+    "the next page's token": [{"data": [{"n": 1}], "next_page": "page_AAA"}],
+    "a token within": [{"Data": {"Items": [{"n": 1}], "NextToken": "abc", "TotalCount": 9}}],
+}
+
+
+@pytest.mark.parametrize("how", PARTS)
+def test_pages_that_are_not_all_are_no_whole_bill(how: str) -> None:
+    with pytest.raises(UnreadableBill, match="more follow: ask for the next ones too"):
+        rows(*PARTS[how])
+
+
+def test_the_last_page_says_that_none_follows() -> None:
+    first = LAST | {"has_more": True, "next_page": "b"}
+    for last in (LAST, LAST | {"next_page": None}, LAST | {"next_page": "stale"}):
+        assert rows(first, last) == [{"n": "1"}, {"n": "1"}]
+    assert rows({"data": [{"n": 1}], "next_page": None}) == [{"n": "1"}]
+
+
+def test_a_page_states_how_many_rows_there_are() -> None:
+    def page(*items: int, **more: int) -> dict[str, Any]:
+        data = {"page": 1, "page_size": 2, "total": 3, "items": [{"id": n} for n in items]}
+        return {"success": True, "data": data | more}
+
+    assert len(rows(page(1, 2), page(3))) == 3
+    with pytest.raises(UnreadableBill, match="says that there are 3 rows, and has 2: ask for"):
+        rows(page(1, 2))
+    # Without the size of a page, a total may be of anything.
+    assert rows({"total": 500, "items": [{"cost": 1}]}) == [{"cost": "1"}]
+
+
+def test_pages_in_several_files_are_one_bill() -> None:
+    pages = BillPages()
+    for page, more in (("a", True), ("b", False)):
+        text = json.dumps({"data": [{"n": page}], "has_more": more})
+        assert list(json_rows(io.StringIO(text), page, pages)) == [{"n": page}]
+    pages.check()
+    list(json_rows(io.StringIO(json.dumps({"data": [{"n": 1}], "has_more": True})), "c", pages))
+    with pytest.raises(UnreadableBill, match="The last page of c says"):
+        pages.check()
 
 
 def test_numbers_keep_their_text() -> None:
