@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
@@ -14,6 +15,7 @@ import yaml
 
 from proxy.accounting.reconciling.json_rows import BillPages
 from proxy.accounting.reconciling.tables import Sheet, packed, sheet
+from proxy.core.reconciling.decimal_marks import DecimalMark
 from proxy.core.reconciling.line_reader import LeftOut, LineReader, UnreadableBill
 from proxy.core.reconciling.lines import VendorLine
 from proxy.core.reconciling.shapes import (
@@ -27,6 +29,7 @@ from proxy.core.reconciling.shapes import (
 )
 
 _COLUMNS_TOLD: Final = 40
+_ROWS_LOOKED_AT: Final = 200  # to learn how numbers are written
 _OTHER_SHAPE: Final = "files that say the same in less detail, or are no bill"
 
 
@@ -34,13 +37,16 @@ class BillMapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a `--mapping` file says: the columns of fields, and what the file does not state.
 
     A column of "" leaves the field out. `divisor`: amounts are so many parts of a unit, 100 for
-    cents. `zone` and `currency` are those of the file.
+    cents. `zone` and `currency` are those of the file. `decimal`: the mark before a fraction.
+    `day_first`: dates such as 11/01/2026 begin with the day.
     """
 
     columns: dict[str, str] = {}
     zone: str | None = None
     currency: str | None = None
     divisor: int = 1
+    decimal: Literal[".", ","] | None = None
+    day_first: bool | None = None
 
 
 class Bill:
@@ -113,13 +119,25 @@ class Bill:
         currency = self._currency or fit.shape.currency
         if self._mapping is not None:
             currency = self._currency or self._mapping.currency or fit.shape.currency
-        reader = LineReader(fit, self.zone(own_zone), currency, comma=opened.comma)
-        for number, row in opened.rows:
+        told = self._mapping or BillMapping()
+        reader = LineReader(
+            fit,
+            self.zone(own_zone),
+            currency,
+            mark=DecimalMark("," if opened.comma else ".", told.decimal),
+            day_first=told.day_first,
+        )
+        rows = iter(opened.rows)
+        first = list(itertools.islice(rows, _ROWS_LOOKED_AT))
+        for _, row in first:
+            reader.look(row)
+        for number, row in itertools.chain(first, rows):
             line = reader.read(number, row)
             if isinstance(line, LeftOut):
                 self._leave(line)
             else:
                 yield line
+        reader.check()
 
     def _leave(self, left: LeftOut) -> None:
         count, nano = self.left_out.get(left.reason, (0, 0))

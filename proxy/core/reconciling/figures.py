@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
@@ -18,9 +19,20 @@ _PLACES_MAX: Final = 60
 _NUMBER: Final = re.compile(
     r"(?P<sign>[-+]?)(?P<digits>[0-9.,]*[0-9][0-9.,]*)(?:e(?P<power>[-+]?[0-9]+))?"
 )
-# Signs of currencies and units around a number; a unit word stands behind it.
-_AROUND: Final = re.compile(r"^(?:us|cn|rmb|usd|cny|eur)?[$¥€£]?|(?:usd|cny|eur|rmb|元|tokens?)$")
+# Signs and codes of currencies around a number; a unit word stands behind it.
+_CODES: Final = (
+    "usd cny eur gbp jpy inr krw brl cad aud chf sek nok dkk pln hkd sgd twd nzd mxn aed rmb"
+).split()
+_SIGNS: Final[Mapping[str, str]] = {"€": "EUR", "£": "GBP", "₹": "INR", "元": "CNY"}
+_SIGN: Final = f"(?:{'|'.join(_CODES)}|(?:us|cn|ca|a|c|nz|hk|s|r)?[$¥€£₹]|kr)"
+_AROUND: Final = re.compile(rf"^{_SIGN}|(?:\s*{_SIGN}|元|tokens?)$")
+_CODE: Final = re.compile(rf"\b(?:{'|'.join(_CODES)})\b|[€£₹元]", re.IGNORECASE)
 _GROUPS: Final = re.compile(r"[1-9][0-9]{0,2}(?:[.,][0-9]{3})+")
+# Whole digits in groups of three, or in India's of two before the last three.
+_WHOLE: Final = re.compile(
+    r"[1-9][0-9]{0,2}(?:,[0-9]{3})*|[1-9][0-9]{0,2}(?:\.[0-9]{3})*|[1-9][0-9]?(?:,[0-9]{2})+,[0-9]{3}|"
+    r"[0-9]*"
+)
 # What stands between groups of digits beside the comma and the point.
 _BETWEEN: Final = re.compile(r"(?<=[0-9])[\s'’_](?=[0-9]{3}(?![0-9]))")
 _PLAIN: Final = re.compile(r"(-?[0-9]{1,18})(?:\.([0-9]{1,18}))?(?<!\.[0-9]{3})")
@@ -64,15 +76,7 @@ def figure(text: str, *, comma: bool = False) -> Figure:
     if (plain := _PLAIN.fullmatch(text)) is not None:  # most cells are so
         digits, decimals = plain.groups("")
         return Figure(int(digits + decimals), len(decimals))
-    said = unicodedata.normalize("NFKC", text).translate(_MINUS).strip().casefold()
-    if len(said) > _CHARS_MAX:
-        raise ValueError("is too long for a number")
-    said = said.removeprefix("=").strip("\"'` ")
-    minus = int(said.startswith("(") and said.endswith(")"))
-    said = said.strip("()").strip()
-    for sign, without in ((said.endswith("-"), said[:-1]), (said.startswith("-"), said[1:])):
-        minus, said = minus + sign, (without if sign else said).strip()
-    said = _BETWEEN.sub("", _AROUND.sub("", said).strip())
+    said, minus = bare_number(text)
     match = _NUMBER.fullmatch(said)
     if match is None:
         raise ValueError("is no number")
@@ -92,6 +96,34 @@ def figure(text: str, *, comma: bool = False) -> Figure:
     return Figure(-number if minus else number, places)
 
 
+def sign_of(text: str) -> str | None:
+    """The currency that a cell names beside its number; None if it names none, or `$` or `¥`.
+
+    These two are the signs of several currencies.
+    """
+    match = _CODE.search(text)
+    if match is None:
+        return None
+    said = match[0].upper()
+    return _SIGNS.get(said, "CNY" if said == "RMB" else said)
+
+
+def bare_number(text: str) -> tuple[str, int]:
+    """(a number's digits and marks without what stands around them, how many minus signs it has).
+
+    Raises ValueError with the end of a sentence.
+    """
+    said = unicodedata.normalize("NFKC", text).translate(_MINUS).strip().casefold()
+    if len(said) > _CHARS_MAX:
+        raise ValueError("is too long for a number")
+    said = said.removeprefix("=").strip("\"'` ")
+    minus = int(said.startswith("(") and said.endswith(")"))
+    said = said.strip("()").strip()
+    for sign, without in ((said.endswith("-"), said[:-1]), (said.startswith("-"), said[1:])):
+        minus, said = minus + sign, (without if sign else said).strip()
+    return _BETWEEN.sub("", _AROUND.sub("", said).strip()), minus
+
+
 def _parted(digits: str, comma: bool) -> tuple[str, str]:
     """(whole, fraction) of digits with points and commas among them."""
     points, commas = digits.count("."), digits.count(",")
@@ -104,7 +136,6 @@ def _parted(digits: str, comma: bool) -> tuple[str, str]:
     else:
         mark = ""
     whole, _, fraction = digits.rpartition(mark) if mark else (digits, "", "")
-    other = re.compile(r"[1-9][0-9]{0,2}(?:,[0-9]{3})*|[1-9][0-9]{0,2}(?:\.[0-9]{3})*|[0-9]*")
-    if other.fullmatch(whole) is None or not (fraction.isdigit() or fraction == ""):
+    if _WHOLE.fullmatch(whole) is None or not (fraction.isdigit() or fraction == ""):
         raise ValueError("has separators in places where no number has them")
     return whole.replace(",", "").replace(".", ""), fraction

@@ -9,7 +9,8 @@ from typing import Final
 import msgspec
 
 from proxy.core.money import NANO
-from proxy.core.reconciling.figures import Figure, figure
+from proxy.core.reconciling.decimal_marks import DecimalMark
+from proxy.core.reconciling.figures import Figure, figure, sign_of
 from proxy.core.reconciling.items import REQUESTS, About, about
 from proxy.core.reconciling.lines import TOKEN_ITEMS, VendorLine
 from proxy.core.reconciling.moments import HOUR_MS, CellTime, Width, when
@@ -52,6 +53,7 @@ _UNITS: Final[Mapping[str, int]] = {
 }
 # Kinds of a charge that say no more than its item does.
 _PLAIN_CHARGES: Final = frozenset(("token", "tokens"))
+_TODO: Final = ". Correct the line, or leave the column out with --mapping"
 # FOCUS's category of what models cost, and services that are billed in others.
 _OWN_CATEGORY: Final = "ai and machine learning"
 _OWN_SERVICES: Final = (
@@ -71,16 +73,39 @@ class LeftOut(msgspec.Struct, frozen=True):
 
 
 class LineReader:
-    """Reads rows of one shape. `zone`: of times without an offset. `comma`: see `figure`."""
+    """Reads rows of one shape.
+
+    `zone`: of times without an offset. `mark`: of the file's numbers. `day_first`: see `when`.
+    """
 
     def __init__(
-        self, chosen: Chosen, zone: tzinfo, currency: str | None, *, comma: bool = False
+        self,
+        chosen: Chosen,
+        zone: tzinfo,
+        currency: str | None,
+        *,
+        mark: DecimalMark | None = None,
+        day_first: bool | None = None,
     ) -> None:
         self._shape = chosen.shape
         self._places = chosen.places
         self._zone = zone
         self._currency = currency
-        self._comma = comma
+        self._mark = DecimalMark() if mark is None else mark
+        self._day_first = day_first
+
+    def look(self, row: Mapping[str, str]) -> None:
+        """Notes what a row tells of the file's numbers, before rows are read."""
+        for field in ("amount", "price"):
+            if (column := self._places.get(field)) is not None:
+                self._mark.look(row.get(column, ""))
+
+    def check(self) -> None:
+        """Raise UnreadableBill where numbers have two meanings. Call it behind the last row."""
+        try:
+            self._mark.check()
+        except ValueError as error:
+            raise UnreadableBill(f"A number {error}") from error
 
     def read(self, number: int, row: Mapping[str, str]) -> VendorLine | LeftOut:
         """The line that a row is, or why it is none. Raises UnreadableBill."""
@@ -144,7 +169,7 @@ class LineReader:
             item=REQUESTS if said.item == REQUESTS else said.item if asks else kind or "credit",
             amount_nano=amount,
             unit_nano=unit,
-            currency=(cells.get("currency") or self._currency or "").strip().upper() or None,
+            currency=self._currency_of(number, cells),
             requests=counts["requests"],
             input_tokens=inputs,
             cached_tokens=counts["cached"],
@@ -169,7 +194,7 @@ class LineReader:
             return LeftOut("lines of totals")
         if "at" not in cells:
             try:
-                amount = figure(cells.get("amount", "0"), comma=self._comma)
+                amount = figure(cells.get("amount", "0"))
             except ValueError:
                 return LeftOut("rows without a time")
             return LeftOut("rows without a time", amount.nano(self._shape.divisor))
@@ -185,7 +210,7 @@ class LineReader:
 
     def _moment(self, number: int, cells: Mapping[str, str], field: str) -> CellTime:
         try:
-            return when(cells[field], self._zone)
+            return when(cells[field], self._zone, day_first=self._day_first)
         except ValueError as error:
             raise self._problem(number, field, cells[field], error) from error
 
@@ -217,7 +242,7 @@ class LineReader:
         if "quantity" not in cells or unit not in _UNITS:
             return None
         try:
-            found = figure(cells["quantity"], comma=self._comma)
+            found = self._read(number, cells["quantity"], whole=True)
         except ValueError:
             return None
         whole, rest = divmod(found.number * _UNITS[unit], 10**found.places)
@@ -235,9 +260,29 @@ class LineReader:
 
     def _figure(self, number: int, cells: Mapping[str, str], field: str) -> Figure:
         try:
-            return figure(cells[field], comma=self._comma)
+            return self._read(number, cells[field], whole=field not in ("amount", "price"))
         except ValueError as error:
             raise self._problem(number, field, cells[field], error) from error
+
+    def _read(self, number: int, text: str, *, whole: bool) -> Figure:
+        # What counts things has no fraction: `1,234` of them are a thousand and more.
+        if whole and "," in text and "." not in text:
+            return figure(text)
+        return figure(text, comma=self._mark.comma(text, number))
+
+    def _currency_of(self, number: int, cells: Mapping[str, str]) -> str | None:
+        """The line's currency. Raises UnreadableBill where its amount names another one."""
+        stated = (cells.get("currency") or self._currency or "").upper() or None
+        text = cells.get("amount", "")
+        if text.isascii() and not any(map(str.isalpha, text)):
+            return stated
+        named = sign_of(text)
+        if named is not None and stated not in (None, named):
+            raise UnreadableBill(
+                f"line {number}, column {self._places['amount']!r}: {text[:60]!r} is in {named} "
+                f"and the bill in {stated}: say which with --currency"
+            )
+        return named or stated
 
     def _tier(self, cells: Mapping[str, str], said: About) -> str | None:
         batch = _TIERS.get(cells.get("batch", "").casefold())
@@ -253,9 +298,9 @@ class LineReader:
         return [count for name in names if (count := counts[name]) is not None]
 
     def _problem(self, number: int, field: str, text: str, error: Exception) -> UnreadableBill:
+        todo = "" if "--mapping" in str(error) else _TODO
         return UnreadableBill(
-            f"line {number}, column {self._places[field]!r}: {text[:60]!r} {error}. Correct the "
-            "line, or leave the column out with --mapping"
+            f"line {number}, column {self._places[field]!r}: {text[:60]!r} {error}{todo}"
         )
 
 

@@ -62,9 +62,21 @@ def test_a_mapping_names_the_columns_and_what_the_file_does_not_state(tmp_path: 
     assert line.at_ms == 1_793_487_600_000 and line.requests is None
 
 
+def test_how_numbers_and_dates_are_meant_is_told_or_found(tmp_path: Path) -> None:
+    english = "date;model;cost\n2026-11-01;a;1.234\n2026-11-01;a;0.5\n"
+    found = lines(tmp_path, english, "generic")
+    assert [line.amount_nano for line in found] == [1_234_000_000, 500_000_000]
+    with pytest.raises(UnreadableBill, match="has two meanings"):
+        lines(tmp_path, "date;model;cost\n2026-11-01;a;1.234\n", "generic")
+    told = BillMapping(decimal=",", day_first=False)
+    [line] = lines(tmp_path, "date;model;cost\n11/01/2026;a;1.234\n", "generic", mapping=told)
+    assert (line.amount_nano, line.at_ms) == (1234 * 10**9, 1_793_491_200_000)
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
+        ("decimal: ';'", "is no mapping"),
         ("columns: {when: Date}", "names the field 'when'; there are at, end"),
         ("colums: {at: Date}", "is no mapping"),
         ("- 1", "is no mapping"),

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.core.reconciling.figures import figure
+from proxy.core.reconciling.figures import figure, sign_of
 
 READ = [
     ("1,234.56", "1234.56"), ("1.234,56", "1234.56"), ("1234,56", "1234.56"), ("1,234", "1234"), ("0,125", "0.125"),
@@ -16,6 +16,7 @@ READ = [
     ("(12.50)", "-12.5"), ("12.50-", "-12.5"), ("¥1,000.00", "1000"), ("￥0.5", "0.5"), ("US$3", "3"), ("$ -3.2", "-3.2"), ("-$3.2", "-3.2"), ("5 USD", "5"), ("3.20元", "3.2"),
     ("1 234 567", "1234567"), ("1\u00a0234,5", "1234.5"), ("1\u202f234", "1234"), ("1'234.5", "1234.5"), ("1.234.567", "1234567"),
     ("0.003835980000000000000000000000", "0.00383598"), ('="12.5"', "12.5"), ("'12.5", "12.5"), ("１２．５", "12.5"), (".5", "0.5"), ("+7", "7"),
+    ("₹1,23,456.78", "123456.78"), ("12,34,567", "1234567"), ("R$ 5,00", "5"), ("1.234,56 €", "1234.56"), ("EUR 5.5", "5.5"), ("5,00 kr", "5"), ("HK$5", "5"),
 ]  # fmt: skip
 
 
@@ -34,7 +35,7 @@ def test_where_semicolons_separate_columns_a_comma_is_the_decimal_mark(
 
 
 @pytest.mark.parametrize(
-    "text", ["", "-", "abc", "12,34,567", "1.2.3,4", "1e999999999", "9" * 100, "nan", "inf", "--5", "0x10", "1_0"]
+    "text", ["", "-", "abc", "12,34,56", "12 mio", "5 cts", "$", "1.2.3,4", "1e999999999", "9" * 100, "nan", "inf", "--5", "0x10", "1_0"]
 )  # fmt: skip
 def test_what_is_no_number_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"is no number|separators|beyond|too long"):
@@ -57,3 +58,13 @@ def test_parts_of_a_unit_are_divided() -> None:
     with pytest.raises(ValueError, match="no whole number"):
         figure("1.5").whole()
     assert figure("1.50e2").whole() == 150
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [("5", None), ("$5", None), ("¥5", None), ("5 €", "EUR"), ("₹5", "INR"), ("eur 5", "EUR"), ("5.00 RMB", "CNY"), ("5元", "CNY"), ("1e5", None)],
+)  # fmt: skip
+def test_the_currency_beside_a_number_is_known_unless_several_have_its_sign(
+    text: str, code: str | None
+) -> None:
+    assert sign_of(text) == code
