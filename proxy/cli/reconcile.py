@@ -105,6 +105,7 @@ def reconcile(
       tollkeeper ledger reconcile bill.csv --vendor generic --mapping bill.yaml --tolerance 0.1%
     """
     share = _share(tolerance)
+    currency = None if currency is None else _currency(currency)
     with _told():
         book = common.open_own_book(config_path, data_dir, "ledger reconcile")
         own_zone, reader = book.zone, book.reader
@@ -114,7 +115,7 @@ def reconcile(
             name,
             None if mapping is None else mapping_of(mapping),
             None if zone is None else time_range.zone(zone),
-            None if currency is None else currency.upper(),
+            currency,
         )
         start, end = time_range.parse(from_, to, month, bill.zone(own_zone))
         from_ms, to_ms = dates.range_ms(start, end)
@@ -122,7 +123,7 @@ def reconcile(
             upstreams=_upstreams(book, name, upstreams),
             from_ms=from_ms,
             to_ms=to_ms,
-            currency=None if currency is None else currency.upper(),
+            currency=currency,
             level=None if level is None else Level(level),
         )
         with _progress() as progress:
@@ -183,6 +184,15 @@ def _upstreams(book: common.OwnBook, vendor: str, named: tuple[str, ...]) -> tup
             else f"The ledger {book.reader.name} has no requests to compare."
         )
     return tuple(found)
+
+
+def _currency(text: str) -> str:
+    if re.fullmatch("[A-Za-z]{3}", text) is None:
+        raise click.BadParameter(
+            f"{text!r} is no currency code: write three letters such as EUR.",
+            param_hint="--currency",
+        )
+    return text.upper()
 
 
 def _share(text: str) -> Fraction:

@@ -154,6 +154,8 @@ def test_an_upstream_is_asked_for_where_it_is_not_clear(call: Call, home: Path) 
         (("--vendor", "openrouter", "--tolerance", "5"), 2, "write 0.5%"),
         (("--vendor", "openrouter", "--zone", "Mars"), 2, "there is no zone 'Mars'"),
         (("--vendor", "openrouter", "--month", "2026"), 2, "'2026' is no month"),
+        (("--vendor", "openrouter", "--month", "2027-01"), 1, "Name the bill's month"),
+        (("--vendor", "openrouter", "--currency", "euro"), 2, "three letters such as EUR"),
         ((), 2, "Missing option '--vendor'"),
     ],
 )

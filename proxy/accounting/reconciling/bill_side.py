@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from proxy.accounting.reconciling.spill import Spill
+from proxy.core import dates
 from proxy.core.calendar import Calendar
 from proxy.core.reconciling.line_reader import UnreadableBill
 from proxy.core.reconciling.lines import Level, VendorLine
@@ -81,6 +82,23 @@ class BillSide:
             bounded(len(self.sums))
             sums = self.sums[key] = BilledSums()
         sums.add(line)
+
+    def period(self, from_ms: int | None, to_ms: int | None, zone: ZoneInfo) -> tuple[int, int]:
+        """[from, to) as asked for, else that of the bill's own days.
+
+        Raises UnreadableBill where no line lies in it: nothing would differ, and a bill that was
+        held against a wrong month would look right.
+        """
+        assert self.span is not None, "there are lines"
+        first, last = self.span
+        start, end = first if from_ms is None else from_ms, last if to_ms is None else to_ms
+        if last <= start or end <= first:
+            raise UnreadableBill(
+                "No line of the bill is in this period: its days are "
+                f"{dates.local(first, zone):%Y-%m-%d} to {dates.local(last - 1, zone):%Y-%m-%d}. "
+                "Name the bill's month, or leave the period out"
+            )
+        return start, end
 
     def moved(self) -> ZoneInfo | None:
         """Moves all days to the hour at which the bill's begin; the zone that has them, or None."""

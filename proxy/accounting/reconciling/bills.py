@@ -30,6 +30,7 @@ from proxy.core.reconciling.shapes import (
 
 _COLUMNS_TOLD: Final = 40
 _ROWS_LOOKED_AT: Final = 200  # to learn how numbers are written
+_NAME_TOLD: Final = 40  # characters
 _OTHER_SHAPE: Final = "files that say the same in less detail, or are no bill"
 
 
@@ -159,7 +160,7 @@ class Bill:
         """Which columns were found, which are needed, and what to do."""
         told = []
         for one in sheets[:5]:
-            names = ", ".join(name.strip() or '""' for name in one.columns[:_COLUMNS_TOLD])
+            names = ", ".join(_told(name.strip()) for name in one.columns[:_COLUMNS_TOLD])
             told.append(f"{one.name} has the columns: {names or 'none'}.")
         wanted = [f"  {shape.name}: {needs(shape)}" for shape in of_vendor(self._vendor)]
         return "\n".join(
@@ -182,6 +183,11 @@ def _check_different(paths: Sequence[Path]) -> None:
             digest = hashlib.file_digest(file, "sha256").digest()
         if (other := seen.setdefault(digest, path)) is not path:
             raise UnreadableBill(f"{path} is the same file as {other}: give it once")
+
+
+def _told(name: str) -> str:
+    """A column's name; the start of a long one, which in another kind of file may be a secret."""
+    return f"{name[:20]}…" if len(name) > _NAME_TOLD else name or '""'
 
 
 def mapping_of(path: Path) -> BillMapping:

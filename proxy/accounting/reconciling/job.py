@@ -116,10 +116,7 @@ class _Job:
         """Fixes period and currency, and opens the ledger's side with a margin around it."""
         if (zone := billed.moved()) is not None:
             self.zone, self.days = zone, Calendar(zone)
-        assert billed.span is not None, "there are lines"
-        first, last = billed.span
-        self.from_ms = first if self.ask.from_ms is None else self.ask.from_ms
-        self.to_ms = last if self.ask.to_ms is None else self.ask.to_ms
+        self.from_ms, self.to_ms = billed.period(self.ask.from_ms, self.ask.to_ms, self.zone)
         own = OwnSide(
             self.reader,
             self.ask.upstreams,

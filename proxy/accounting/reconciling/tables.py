@@ -141,12 +141,13 @@ class _Gz(gzip.GzipFile):
 
 def _encoding(file: Packed, start: bytes) -> str:
     """The encoding in which all of the file can be read."""
-    for mark, encoding in _MARKS:
-        if start.startswith(mark):
-            return encoding
+    tried: tuple[str, ...] = _ENCODINGS
     if start[:200].count(0) * 3 > len(start[:200]):
-        return "utf-16-le" if start[1:2] == b"\0" else "utf-16-be"
-    for encoding in _ENCODINGS:
+        tried = ("utf-16-le" if start[1:2] == b"\0" else "utf-16-be",)
+    for mark, marked in _MARKS:
+        if start.startswith(mark):
+            tried = (marked,)
+    for encoding in tried:
         decoder = codecs.getincrementaldecoder(encoding)()
         try:
             with file.open() as opened:

@@ -38,6 +38,12 @@ def test_an_unknown_file_says_which_columns_it_has_and_which_are_needed(tmp_path
     ]
 
 
+def test_of_a_file_that_is_no_bill_no_secret_is_printed(tmp_path: Path) -> None:
+    with pytest.raises(UnreadableBill) as caught:
+        lines(tmp_path, f"vendor_api_key={'q' * 60},x\n1,2\n", "openai")
+    assert "vendor_api_key=qqqqq…, x." in str(caught.value)
+
+
 def test_a_column_that_stands_there_twice_is_refused_if_it_is_read(tmp_path: Path) -> None:
     twice = "date,model,note,note,cost,cost\n2026-11-01,a,x,y,1.23,99\n"
     with pytest.raises(UnreadableBill, match="two columns 'cost'"):

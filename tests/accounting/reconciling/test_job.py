@@ -79,6 +79,15 @@ def test_requests_of_another_month_on_the_bill_are_told(tmp_path: Path) -> None:
     adds_up(found)
 
 
+def test_a_bill_of_another_month_is_refused_and_not_called_right(tmp_path: Path) -> None:
+    records = [priced(n) for n in range(4)]
+    with pytest.raises(UnreadableBill, match=r"days are 2026-11-01 to 2026-11-0.*bill.s month"):
+        held(
+            tmp_path, records, by_request(records), "openrouter",
+            from_ms=NOVEMBER_MS + 30 * DAY_MS, to_ms=NOVEMBER_MS + 61 * DAY_MS,
+        )  # fmt: skip
+
+
 def day(n: int, **changes: Any) -> UsageRecord:
     """The n-th request, on the n-th day at noon."""
     return priced(n, started_at_ms=NOVEMBER_MS + n * DAY_MS + 12 * HOUR_MS, **changes)

@@ -91,6 +91,8 @@ WRONG: dict[str, tuple[bytes, str]] = {
     "half a JSON": (b'{"data": [{"model": "a", "cost": 1}, {"mod', "no whole JSON"),
     "deep JSON": (b'{"a":' * 99 + b"1" + b"}" * 99, "nested too deeply"),
     "no text": (bytes(range(128, 256)) * 9, "in no encoding that is read"),
+    "a database": (b"SQLite format 3\0" + b"\0\x10" * 300 + b"\xd8\0" * 2, "in no encoding that"),
+    "UTF-16 cut short": (TEXT.encode("utf-16")[:-1], "in no encoding that is read"),
 }  # fmt: skip
 
 
