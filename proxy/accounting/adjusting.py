@@ -7,13 +7,20 @@ same order again books what is missing, and another one under that name is refus
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Final, Literal
+from typing import Final
 from zoneinfo import ZoneInfo
 
 import msgspec
 
+from proxy.accounting.adjust_order import (
+    AdjustOrder,
+    AmountEntry,
+    KnownNames,
+    UseMove,
+    check_names,
+)
 from proxy.core import dates
 from proxy.core.errors import ProxyError, invalid_request
 from proxy.core.managed import Audit, TenantChange
@@ -31,7 +38,6 @@ from proxy.core.records.by_hand import (
     nano_of,
 )
 from proxy.core.records.canonical import COLUMNS
-from proxy.core.spelling import nearest
 from proxy.core.statements.closing import Closings
 from proxy.core.usage import UsageRecord
 from proxy.ledger import Ledger, Reader
@@ -42,54 +48,10 @@ REASON_CHARS_MAX: Final = 200
 ACTION, KIND = "ledger.adjust", "adjustment"  # in the audit
 _AUDIT_PAGE: Final = 1000
 _NOON_MS: Final = 43_200_000
+_FIRST_YEAR: Final = 1971  # the times of records begin with 1970, in any zone
 _TEAM, _KEY, _MODEL, _UPSTREAM = map(
     COLUMNS.index, ("team", "key_id", "model_requested", "upstream")
 )
-
-
-class AmountEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """An amount such as -12.50 of `currency`, under the names given.
-
-    of · which side of the book it changes: what the vendor bills, what the team pays, or both
-    """
-
-    amount: str
-    currency: str
-    of: Literal["both", "cost", "charge"] = "both"
-    team: str | None = None
-    key: str | None = None
-    upstream: str | None = None
-    model: str | None = None
-
-
-class UseMove(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What the month's records that are chosen say, to another team or with other labels.
-
-    team, key, upstream · null: any    models · globs of the model asked for; none: any
-    """
-
-    team: str | None = None
-    key: str | None = None
-    upstream: str | None = None
-    models: tuple[str, ...] = ()
-    to_team: str | None = None
-    to_labels: dict[str, str] = {}
-
-
-class AdjustOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """An entry by hand: an `amount` or a `move`.
-
-    id · names the order for ever: the same again books nothing twice
-    month · YYYY-MM, in `zone` or else in the ledger's    reason · one line
-    """
-
-    id: str
-    month: str
-    reason: str
-    dry_run: bool
-    zone: str | None = None
-    amount: AmountEntry | None = None
-    move: UseMove | None = None
 
 
 class AdjustedLine(msgspec.Struct, frozen=True):
@@ -150,7 +112,7 @@ class OrderedBy(msgspec.Struct, frozen=True):
 
 
 class Adjuster:
-    """Books orders into one ledger. `teams` are the names that a team may have."""
+    """Books orders into one ledger. `known` are the names that an order may have."""
 
     def __init__(
         self,
@@ -158,14 +120,14 @@ class Adjuster:
         ledger: Ledger,
         zone: ZoneInfo,
         terms: Terms,
-        teams: Collection[str],
+        known: KnownNames,
         booked: Callable[[UsageRecord], None] | None = None,
     ) -> None:
         self._reader = reader
         self._ledger = ledger
         self._zone = zone
         self._terms = terms
-        self._teams = teams
+        self._known = known
         self._booked = booked
 
     async def adjust(self, order: AdjustOrder, by: OrderedBy) -> ByHandDone:
@@ -175,7 +137,7 @@ class Adjuster:
         LedgerUnavailable.
         """
         start, end, entering = self._when(order, by.at_ms)
-        await asyncio.to_thread(self._check_teams, order)
+        await asyncio.to_thread(check_names, order, self._known, self._reader, self._zone)
         deed = Audit(
             at_ms=by.at_ms,
             actor=by.actor,
@@ -189,6 +151,13 @@ class Adjuster:
         seen = await asyncio.to_thread(self._reader.audit_head)
         ordered = await asyncio.to_thread(self._ordered_before, deed)
         rows, requests = await asyncio.to_thread(self._rows, order, entering, start, end)
+        if not rows and not ordered:
+            raise invalid_request(
+                f"Nothing is to be moved in {order.month}: "
+                + ("their use is there already." if requests else "no request is chosen.")
+                + f" `tollkeeper usage --month {order.month} --by team,key,model` says whose is "
+                "what."
+            )
         fresh = await self._fresh(rows)
         if not order.dry_run and fresh:
             if not ordered:
@@ -225,8 +194,9 @@ class Adjuster:
         except ValueError as error:
             message = f"`zone` or `month` cannot be read: {error}."
             raise invalid_request(message, param="month") from error
-        if dates.unix_ms(start) > now_ms:
-            raise invalid_request(f"{order.month} has not begun.", param="month")
+        if not dates.unix_ms(start) <= now_ms or start.year < _FIRST_YEAR:
+            what = "has not begun" if start.year >= _FIRST_YEAR else "is before any request"
+            raise invalid_request(f"{order.month} {what}: check the month.", param="month")
         # Noon of the fifteenth is in the month in every zone.
         middle = datetime(start.year, start.month, 15, tzinfo=ZoneInfo("UTC"))
         stamp_ms = dates.unix_ms(middle) + _NOON_MS
@@ -237,21 +207,6 @@ class Adjuster:
             reason=order.reason,
         )
         return start, end, entering
-
-    def _check_teams(self, order: AdjustOrder) -> None:
-        """Raise ProxyError 400 for a team that nobody knows: it would be a new one by mistake."""
-        named = (order.amount, order.move)
-        teams = [one.team for one in named if one is not None]
-        teams += [] if order.move is None else [order.move.to_team]
-        wanted = {team for team in teams if team is not None} - set(self._teams)
-        if not wanted:
-            return
-        rows = self._reader.usage(["team"], None, None, self._zone, sums=["requests", "cost_nano"])
-        known = {str(row["team"]) for row in rows if row["team"] is not None} | set(self._teams)
-        for team in sorted(wanted - known):
-            like = nearest(team, sorted(known))
-            hint = "" if like is None else f" The nearest is {like!r}."
-            raise invalid_request(f"There is no team {team[:80]!r}.{hint}", param="team")
 
     def _ordered_before(self, deed: Audit) -> bool:
         """Whether the audit has this order. Raises ProxyError 409 where its id is another's."""
@@ -315,7 +270,8 @@ class Adjuster:
             found = step_at(compiled(self._terms.fx.get(currency, ()), str), at_ms)
             if found is None:
                 raise invalid_request(
-                    f"The ledger is in {own}, and `fx` has no rate for {currency[:20]!r} then.",
+                    f"The ledger is in {own}, and `fx` has no rate for {currency[:20]!r} then: "
+                    f"add one to the config, or give the amount in {own}.",
                     param="currency",
                 )
             rate = found[1]

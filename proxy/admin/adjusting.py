@@ -6,7 +6,8 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from proxy.accounting.adjusting import Adjuster, AdjustOrder, ByHandDone, OrderedBy
+from proxy.accounting.adjust_order import AdjustOrder
+from proxy.accounting.adjusting import Adjuster, ByHandDone, OrderedBy
 from proxy.admin.endpoint import AdminEndpoint, AdminRequest
 from proxy.admin.prices import tell_quota
 from proxy.core.errors import invalid_request, unavailable
@@ -27,12 +28,13 @@ def adjust_route(services: Services, snapshot: Callable[[], Snapshot]) -> AdminE
         order: AdjustOrder = ask.body
         async with turn:
             now = snapshot()
+            settings = services.directory.settings
             adjuster = Adjuster(
                 services.reader,
                 services.ledger,
                 now.zone,
                 now.prices.content,
-                services.directory.settings.teams,
+                {"team": settings.teams, "key": settings.keys, "upstream": settings.upstreams},
                 lambda record: tell_quota(services, now, record),
             )
             try:

@@ -11,16 +11,9 @@ from zoneinfo import ZoneInfo
 import click
 import msgspec
 
-from proxy.accounting.adjusting import (
-    AdjustedLine,
-    Adjuster,
-    AdjustOrder,
-    AmountEntry,
-    ByHandDone,
-    OrderedBy,
-    UseMove,
-)
-from proxy.cli import common, formats
+from proxy.accounting.adjust_order import AdjustOrder, AmountEntry, Named, UseMove
+from proxy.accounting.adjusting import AdjustedLine, Adjuster, ByHandDone, OrderedBy
+from proxy.cli import common, formats, time_range
 from proxy.cli.lazy import later
 from proxy.cli.own_ledger import done
 from proxy.cli.tables import Column, print_table
@@ -29,6 +22,7 @@ from proxy.config.price_terms import price_book_of
 from proxy.config.prices import table_of
 from proxy.config.settings import Settings
 from proxy.core.managed import TenantKind
+from proxy.core.records.by_hand import nano_of
 from proxy.ledger import Ledger, connect_reader
 
 if TYPE_CHECKING:
@@ -136,6 +130,9 @@ def adjust(
     """
     if as_json and not (dry_run or yes):
         raise click.UsageError("--json goes with --dry-run or --yes.")
+    time_range.check_month(month, "--month")
+    if zone is not None:
+        time_range.zone(zone)
     order = AdjustOrder(id=id_, month=month, reason=reason, zone=zone, dry_run=True)
     moves = to_team is not None or bool(to_labels)
     if (amount is None) != moves:
@@ -143,6 +140,10 @@ def adjust(
     if amount is not None:
         if currency is None:
             raise click.UsageError("name the --currency of the amount.")
+        try:
+            nano_of(amount)
+        except ValueError as error:
+            raise click.BadParameter(f"{error}.", param_hint="--amount") from error
         if len(models) > 1:
             raise click.UsageError("an amount is of one --model.")
         whose = {"team": team, "key": key, "upstream": upstream}
@@ -165,7 +166,7 @@ def _carry_out(
         _show(would, as_json)
         if dry_run or not would.lines:
             return
-        click.confirm(f"Book {formats.count(len(would.lines))} rows?", abort=True, err=True)
+        click.confirm(f"Book {_rows(would)}?", abort=True, err=True)
     _show(_ordered(config_path, msgspec.structs.replace(order, dry_run=False)), as_json)
 
 
@@ -182,13 +183,19 @@ async def _here(ledger: Ledger, settings: Settings, order: AdjustOrder) -> ByHan
         terms = price_book_of(settings, table_of(settings)).content
     except (OSError, TableError) as error:
         raise common.Failed(f"prices: {error}") from error
-    teams = {row.name for row in await ledger.tenants() if row.kind is TenantKind.TEAM}
+    known: dict[Named, set[str]] = {
+        "team": set(settings.teams),
+        "key": set(settings.keys),
+        "upstream": set(settings.upstreams),
+    }
+    for row in await ledger.tenants():
+        known["team" if row.kind is TenantKind.TEAM else "key"].add(row.name)
     adjuster = Adjuster(
         connect_reader(settings.ledger.url, settings.data_dir),
         ledger,
         ZoneInfo(settings.timezone),
         terms,
-        teams | set(settings.teams),
+        known,
     )
     by = OrderedBy(getpass.getuser(), "command line", time_ns() // 1_000_000)
     return await adjuster.adjust(order, by)
@@ -200,7 +207,7 @@ def _show(found: ByHandDone, as_json: bool) -> None:
         return
     if found.lines:
         print_table(_COLUMNS, list(map(_row, found.lines)))
-    rows = f"{formats.count(len(found.lines))} {'row' if len(found.lines) == 1 else 'rows'}"
+    rows = _rows(found)
     said = f"{rows}: nothing is booked yet." if found.dry_run else f"{rows} booked."
     if found.requests:
         count = formats.count(found.requests)
@@ -216,6 +223,10 @@ def _show(found: ByHandDone, as_json: bool) -> None:
             f"The month is closed as statement {found.statement}: this is in the next statement.",
             err=True,
         )
+
+
+def _rows(found: ByHandDone) -> str:
+    return f"{formats.count(len(found.lines))} {'row' if len(found.lines) == 1 else 'rows'}"
 
 
 def _row(line: AdjustedLine) -> tuple[str, ...]:

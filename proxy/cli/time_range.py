@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TypeVar
 from zoneinfo import ZoneInfo
 
@@ -68,6 +68,14 @@ def zone(name: str) -> ZoneInfo:
         return dates.zone(name)
     except ValueError as error:
         raise click.BadParameter(f"{error}.", param_hint="--zone") from error
+
+
+def check_month(text: str, argument: str) -> None:
+    """Raise a usage error that names the argument for text that is no month such as 2026-11."""
+    try:
+        dates.month(text, UTC)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint=argument) from error
 
 
 def calendar_month(text: str, zone: ZoneInfo) -> tuple[datetime, datetime]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import datetime, tzinfo
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 # That a date may name: a zone's offset or a month more, and Python's calendar would end.
 YEARS = range(2, 9999)
@@ -51,7 +51,16 @@ def zone(name: str) -> ZoneInfo:
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-        raise ValueError(f"there is no zone {name[:80]!r}: write UTC or Asia/Shanghai") from error
+        like = _zone_like(name)
+        written = "UTC or Asia/Shanghai" if like is None else like
+        raise ValueError(f"there is no zone {name[:80]!r}: write {written}") from error
+
+
+def _zone_like(name: str) -> str | None:
+    """The zone that somebody meant who wrote its city alone, or in small letters."""
+    city = name.rpartition("/")[2].strip().replace(" ", "_").casefold()
+    alike = (one for one in available_timezones() if one.rpartition("/")[2].casefold() == city)
+    return min(alike, default=None)
 
 
 def local(ms: int, zone: tzinfo) -> datetime:

@@ -12,14 +12,8 @@ from zoneinfo import ZoneInfo
 import msgspec
 import pytest
 
-from proxy.accounting.adjusting import (
-    Adjuster,
-    AdjustOrder,
-    AmountEntry,
-    ByHandDone,
-    OrderedBy,
-    UseMove,
-)
+from proxy.accounting.adjust_order import AdjustOrder, AmountEntry, KnownNames, UseMove
+from proxy.accounting.adjusting import Adjuster, ByHandDone, OrderedBy
 from proxy.core.errors import ProxyError
 from proxy.core.fault_points import FaultPoint, no_fault
 from proxy.core.managed import TenantChange
@@ -39,6 +33,7 @@ TERMS = Terms(
     fx={"CNY": (DatedRate("0.14"),), "EUR": (DatedRate("1.1", NOW_MS),)},
 )  # fmt: skip
 MONEY = {"cost_nano": 100, "charge_nano": 110, "currency": "USD", "price_currency": "USD"}
+KNOWN: KnownNames = {"team": {"lab", "research"}, "key": {"bob", "carol"}, "upstream": {"openai"}}
 REBATE = AmountEntry(amount="-0.000000012", currency="USD", team="research")
 
 
@@ -46,9 +41,7 @@ class Hand:
     def __init__(self, book: BookUnderTest, ledger: Ledger) -> None:
         self.reader, self.ledger = book.reader(), ledger
         self.told: list[UsageRecord] = []
-        self._adjuster = Adjuster(
-            self.reader, ledger, UTC_ZONE, TERMS, {"lab", "research"}, self.told.append
-        )
+        self._adjuster = Adjuster(self.reader, ledger, UTC_ZONE, TERMS, KNOWN, self.told.append)
 
     async def adjust(self, *, now_ms: int = NOW_MS, **order: Any) -> ByHandDone:
         said = {"id": "e1", "month": "2026-11", "reason": "so agreed", "dry_run": False} | order
@@ -134,6 +127,9 @@ async def test_the_team_of_a_key_is_that_of_its_requests(ledgers: BookUnderTest)
     async with hand(ledgers, *rows) as by_hand:
         one = AmountEntry(amount="1", currency="USD", key="alice")
         assert (await by_hand.adjust(amount=one)).lines[0].team == "research"
+        there = UseMove(team="lab", to_team="lab")
+        _, message = await by_hand.refused(id="e2", move=there)
+        assert "their use is there already" in message
         for key, said in (("bob", "requests of several teams"), ("carol", "no request")):
             status, message = await by_hand.refused(
                 id="e2", amount=msgspec.structs.replace(one, key=key)
@@ -210,6 +206,9 @@ async def test_what_cannot_be_booked_says_why(ledgers: BookUnderTest) -> None:
             ({"amount": REBATE, "month": "2026-1"}, "is no month"),
             ({"amount": REBATE, "zone": "Mars"}, "cannot be read"),
             ({"amount": REBATE, "month": "2027-09"}, "has not begun"),
+            ({"amount": REBATE, "month": "1960-11"}, "is before any request"),
+            ({"amount": REBATE, "month": "1970-01", "zone": "Asia/Tokyo"}, "before any request"),
+            ({"move": UseMove(key="carol", to_team="lab")}, "no request is chosen"),
             ({"amount": AmountEntry(amount="0.00", currency="USD")}, "changes nothing"),
             ({"amount": AmountEntry(amount="1e3", currency="USD")}, "write -12.50"),
             (

@@ -30,7 +30,7 @@ def test_nothing_is_booked_without_a_yes(call: Call) -> None:
     would = call(*REBATE, "--dry-run")
     assert would.exit_code == 0 and "1 row: nothing is booked yet." in would.stdout, would.output
     asked = call(*REBATE, piped="n\n")
-    assert asked.exit_code == 1 and "Book 1 rows?" in asked.stderr
+    assert asked.exit_code == 1 and "Book 1 row?" in asked.stderr
     assert call("ledger", "status", "--json").stdout.count('"last_seq": 2') == 1
     done = call(*REBATE, piped="y\n")
     assert done.exit_code == 0 and "1 row booked." in done.stdout, done.output
@@ -86,6 +86,9 @@ def test_use_moves_to_a_label(call: Call) -> None:
         (("--id", "x", "--amount", "1", "--currency", "USD", "--json"), 2, "--dry-run or --yes"),
         (("--id", "x", "--amount", "1", "--currency", "EUR", "--yes"), 1, "no rate for 'EUR'"),
         (("--id", "x", "--amount", "1", "--currency", "USD", "--team", "sale"), 1, "'sales'"),
+        (("--id", "x", "--amount", "-12,50", "--currency", "USD"), 2, "write -12.50"),
+        (("--id", "x", "--amount", "1", "--month", "october"), 2, "'october' is no month"),
+        (("--id", "x", "--amount", "1", "--zone", "Berlin"), 2, "write Europe/Berlin."),
     ],
 )
 def test_a_wrong_order_says_what_to_write(

@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from proxy.core.dates import described, moment, range_ms, unix_ms
+from proxy.core.dates import described, moment, range_ms, unix_ms, zone
 
 SHANGHAI, BERLIN, UTC = ZoneInfo("Asia/Shanghai"), ZoneInfo("Europe/Berlin"), ZoneInfo("UTC")
 
@@ -29,6 +29,23 @@ def test_what_is_no_date_says_what_to_write(text: str) -> None:
     with pytest.raises(ValueError, match=r"is no date: write 2026-11-01, ") as raised:
         moment(text, UTC)
     assert repr(text) in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("Berlin", "Europe/Berlin"),
+        ("europe/berlin", "Europe/Berlin"),
+        ("new york", "America/New_York"),
+        ("UTC+1", "UTC or Asia/Shanghai"),
+        ("", "UTC or Asia/Shanghai"),
+        ("../etc/passwd", "UTC or Asia/Shanghai"),
+    ],
+)
+def test_a_zone_that_is_not_known_says_which_is_meant(name: str, meant: str) -> None:
+    with pytest.raises(ValueError, match="there is no zone") as raised:
+        zone(name)
+    assert str(raised.value) == f"there is no zone {name!r}: write {meant}"
 
 
 def test_milliseconds_are_exact_also_in_an_hour_that_occurs_twice() -> None:
