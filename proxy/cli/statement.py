@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from time import time_ns
 
 import click
 
@@ -14,7 +15,8 @@ from proxy.accounting.statements.kept import NoStatement, thawed
 from proxy.accounting.statements.statement import BY, MonthStatement, read_statement
 from proxy.cli import common, time_range
 from proxy.cli.lazy import LazyGroup
-from proxy.cli.statement_book import held
+from proxy.cli.statement_book import held, not_closed
+from proxy.cli.unknown import unknown_names
 from proxy.core.money import decimal
 from proxy.core.statements.closing import ClosedStatement, Closing, Closings
 from proxy.core.statements.frozen import digest, public_pem
@@ -101,14 +103,20 @@ def show(
       tollkeeper statement show 2026-11 --team research --format html > november.html
       tollkeeper statement show 2026-11 --save november
     """
+    time_range.check_month(month, "YYYY-MM")
+    if zone is not None:
+        time_range.zone(zone)
     book = common.open_book(config_path, data_dir)
     closings = common.ask(book.reader.closings)
     closed = Closings(closings).of(month, team)
     wrong: list[str] = []
     if closed is None:
         if save is not None:
-            raise common.Failed(f"{month} is not closed: `tollkeeper statement close` closes it.")
+            raise common.Failed(not_closed(closings, month, team))
         found = _open_month(book, closings, month, team, zone, through)
+        unknown = unknown_names(book.reader, book.zone, {"team": team}) if not found.rows else []
+        if unknown and not found.earlier:
+            raise common.Failed(unknown[0])
     else:
         if through not in (None, closed.through):
             raise common.Failed(
@@ -117,7 +125,7 @@ def show(
         if zone not in (None, closed.zone):
             raise common.Failed(f"{month} was closed in {closed.zone}: leave --zone out to see it.")
         kept, found = _closed_month(book, closed)
-        wrong = held(book.reader, found, closings)
+        wrong = held(book.reader, found, closings) or []
         if save is not None:
             _save(save, kept)
     _print(found, "json" if as_json else form)
@@ -131,8 +139,17 @@ def show(
             "statement, and is shown there too.",
             err=True,
         )
+    if closed is None and (of_all := Closings(closings).of(month, None)) is not None:
+        click.echo(
+            f"Note: {month} is closed for all teams as statement {of_all.number}, which counts "
+            f"team {team} too: `tollkeeper statement show {month}` shows it. Here is what was "
+            "booked since.",
+            err=True,
+        )
     if not found.rows and not found.earlier:
-        click.echo(f"No records in {month}{'' if team is None else f' of team {team}'}.", err=True)
+        whose = "" if team is None else f" of team {team}"
+        begun = "" if found.from_ms <= time_ns() // 1_000_000 else f": {month} has not begun"
+        click.echo(f"No records in {month}{whose}{begun}.", err=True)
 
 
 def _later(closings: Sequence[Closing], found: MonthStatement) -> Closing | None:
@@ -155,10 +172,7 @@ def _open_month(
         zone = zone_of(Closings(known), team, named, book.zone)
     except CloseRefused as error:
         raise common.Failed(f"{error}.") from error
-    try:
-        start, end = time_range.calendar_month(month, zone)
-    except click.BadParameter as error:
-        raise click.BadParameter(error.message, param_hint="YYYY-MM") from error
+    start, end = time_range.calendar_month(month, zone)
     return common.ask(
         lambda: read_statement(
             book.reader, start, end, zone, team=team, through=through, closings=known

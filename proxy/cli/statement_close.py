@@ -13,7 +13,7 @@ import click
 from proxy.accounting.statements.closing import CloseOrder, Closer, CloseRefused, Who
 from proxy.accounting.statements.document import as_markdown
 from proxy.accounting.statements.kept import thawed
-from proxy.cli import common
+from proxy.cli import common, time_range
 from proxy.cli.lazy import later
 from proxy.cli.own_ledger import done
 from proxy.config.settings import Settings
@@ -74,6 +74,9 @@ def close(
       tollkeeper statement close 2026-11
       tollkeeper statement close 2026-11 --team research --zone Europe/Berlin
     """
+    time_range.check_month(month, "YYYY-MM")
+    if zone is not None:
+        time_range.zone(zone)
     # click hands the choices of `--force` over as plain text.
     order = CloseOrder(month=month, team=team, zone=zone, force=force, reason=reason)  # type: ignore[arg-type]
 

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import click
 
 from proxy.accounting.statements.kept import NoStatement, sums_wrong, thawed
-from proxy.cli import common
-from proxy.cli.statement_book import held
+from proxy.cli import common, time_range
+from proxy.cli.statement_book import held, not_closed
 from proxy.core.statements.closing import ClosedStatement, Closings
 from proxy.core.statements.frozen import digest, key_of_pem
 from proxy.ledger.signing import is_signed, public_key_beside
 
 DIFFERS = 3  # the exit code
-_MONTH = re.compile(r"[0-9]{4}-[0-9]{2}")
 
 
 @click.command()
@@ -51,8 +49,10 @@ def verify(
       tollkeeper statement verify 2026-11
     """
     public_key = None if key is None else _read_key(key)
+    if not Path(what).exists():
+        time_range.check_month(what, "FILE|YYYY-MM (there is no such file)")
     try:
-        if _MONTH.fullmatch(what) and not Path(what).exists():
+        if not Path(what).exists():
             wrong, said = _month(config_path, data_dir, what, team, public_key)
         else:
             wrong, said = _file(Path(what), public_key)
@@ -75,7 +75,10 @@ def _file(path: Path, public_key: bytes | None) -> tuple[list[str], str]:
         document = path.read_bytes()
         signature = path.with_name(f"{path.name}.sig").read_bytes()
     except OSError as error:
-        raise common.Failed(f"cannot read {error.filename}: {error.strerror}") from error
+        raise common.Failed(
+            f"cannot read {error.filename}: {error.strerror}. `tollkeeper statement show --save` "
+            "writes a statement and its signature, which belong side by side."
+        ) from error
     wrong = []
     with common.told():
         if not is_signed(document, signature, public_key):
@@ -101,19 +104,17 @@ def _month(
         number = closing.number
         kept = common.ask(lambda: book.reader.closed_statement(number))
     if closing is None or kept is None:
-        whose = "" if team is None else f" for team {team}"
-        raise common.Failed(f"{month} is not closed{whose}: `tollkeeper statement close` does it.")
+        raise common.Failed(not_closed(closings, month, team))
     if public_key is None:
         with common.told():
             public_key = public_key_beside(book.key_file)
     wrong = list(_wrong(kept, closing.digest, public_key))
     found = thawed(kept.document)
     wrong += sums_wrong(kept.document)
-    wrong += [f"not what the ledger says now: {one}" for one in held(book.reader, found, closings)]
-    return (
-        wrong,
-        f"Statement {found.number} of {month} is as it was closed, and the ledger says the same.",
-    )
+    differences = held(book.reader, found, closings)
+    wrong += [f"not what the ledger says now: {one}" for one in differences or ()]
+    said = f"Statement {found.number} of {month} is as it was closed"
+    return wrong, f"{said}." if differences is None else f"{said}, and the ledger says the same."
 
 
 def _wrong(kept: ClosedStatement, hashed: str, public_key: bytes | None) -> Iterator[str]:

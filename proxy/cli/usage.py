@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -12,10 +11,9 @@ import click
 from proxy.accounting.export.usage import TOTAL, as_csv, totals, with_totals
 from proxy.cli import common, formats, time_range, usage_original
 from proxy.cli.tables import Column, print_table
-from proxy.config.fields import NAMES_ALIKE
+from proxy.cli.unknown import unknown_names
 from proxy.core import dates
-from proxy.core.spelling import nearest
-from proxy.ledger.reading import GROUPED_BY, BookReader, UsageRow, groups
+from proxy.ledger.reading import GROUPED_BY, UsageRow, groups
 
 # The columns of a table behind the groups, which always stay; csv and JSON have more.
 _TABLE = {
@@ -147,21 +145,24 @@ def usage(
         _print_table(rows, by)
     else:
         click.echo("No records in this range.")
-    if not rows and not original and (team, key) != (None, None):
-        _tell_unknown(book.reader, here, {"team": team, "key": key})
+    if not original:
+        _tell_unknown(book, here, {"team": team, "key": key}, by, rows)
 
 
-def _tell_unknown(reader: BookReader, zone: ZoneInfo, asked: Mapping[str, str | None]) -> None:
-    """Say of a name that no record has: a mistyped team looks like one that used nothing."""
-    for kind, name in asked.items():
-        if name is None:
-            continue
-        groups = common.ask(partial(reader.usage, [kind], None, None, zone))
-        known = {str(row[kind]) for row in groups if row[kind] is not None}
-        if name not in known:
-            close = nearest(name, known, NAMES_ALIKE)
-            hint = "" if close is None else f" The nearest is {close!r}."
-            click.echo(f"Note: no record at all is of a {kind} {name!r}.{hint}", err=True)
+def _tell_unknown(
+    book: common.OpenLedger,
+    zone: ZoneInfo,
+    asked: Mapping[str, str | None],
+    by: Sequence[str],
+    rows: Sequence[UsageRow],
+) -> None:
+    """Say of a team, key, label or tag that no record has: mistyped, it looks like unused."""
+    for unknown in unknown_names(book.reader, zone, asked) if not rows else ():
+        click.echo(f"Note: {unknown}", err=True)
+    for group in by:
+        kind, colon, name = group.partition(":")
+        if colon and rows and all(row[group] is None for row in rows):
+            click.echo(f"Note: none of these records has a {kind} {name!r}.", err=True)
 
 
 def _print_table(rows: Sequence[UsageRow], by: Sequence[str]) -> None:

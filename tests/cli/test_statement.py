@@ -45,9 +45,19 @@ def test_an_empty_month_says_so(call):
     assert (result.exit_code, result.stderr) == (0, "No records in 2026-10 of team sales.\n")
 
 
+def test_a_month_that_has_not_begun_says_so(call):
+    result = call("statement", "show", "2999-01")
+    assert (result.exit_code, result.stderr) == (
+        0, "No records in 2999-01: 2999-01 has not begun.\n",
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("words", "exit_code", "said"),
     [
+        (("2026-11", "--team", "sale"), 1, "of a team 'sale'. The nearest is 'sales'."),
+        (("2026-11", "--team", ""), 1, "no record at all is of a team ''."),
+        (("2026-11", "--zone", "Mars"), 2, "there is no zone 'Mars': write UTC or Asia/Shanghai."),
         (("2026-13",), 2, "'2026-13' is no month: write 2026-11."),
         (("november",), 2, "'november' is no month: write 2026-11."),
         ((), 2, "Missing argument 'YYYY-MM'."),

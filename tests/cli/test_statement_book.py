@@ -31,6 +31,8 @@ def test_archived_records_are_told_and_are_no_difference(
     assert "the ledger begins behind seq 1" in again.stderr
     verified = call("statement", "verify", "2026-10")
     assert verified.exit_code == 0 and "begins behind" in verified.stderr
+    # It was not held against the ledger, so it is not said to agree with it.
+    assert verified.stdout == "Statement 1 of 2026-10 is as it was closed.\n"
     # Where the first record that is left was booked before the month, all of the month is there.
     owner.execute("DROP TRIGGER records_no_update")
     owner.execute("UPDATE records SET booked_at_ms = ?", (MONEY["started_at_ms"],))
@@ -52,3 +54,22 @@ def test_a_month_whose_records_have_left_is_not_closed(
     refused = call("statement", "close", "2026-10")
     assert refused.exit_code == 1 and "Close months before they are archived" in refused.stderr
     assert "No month is closed" in call("statement", "list").stdout
+
+
+def test_a_statement_that_is_another_one_s_says_which(
+    call: Callable[..., Result], book: Callable[..., Path]
+) -> None:
+    book(make_record(0, **MONEY), make_record(1, **MONEY | {"team": "sales"}))
+    assert call("statement", "close", "2026-10", "--team", "sales").exit_code == 0
+    unclosed = call("statement", "verify", "2026-10")
+    assert "not closed for all teams; closed apart are sales (--team)" in unclosed.stderr
+    assert "`tollkeeper statement close 2026-10` does it" in unclosed.stderr
+    assert call("statement", "close", "2026-10").exit_code == 0
+    told = call("statement", "verify", "2026-10", "--team", "research")
+    assert told.exit_code == 1 and "statement 2 of all teams" in told.stderr
+    assert "Leave --team out." in told.stderr
+    shown = call("statement", "show", "2026-10", "--team", "research")
+    assert shown.exit_code == 0, shown.output
+    assert "closed for all teams as statement 2, which counts team research too" in shown.stderr
+    alone = call("statement", "show", "2026-11", "--team", "research", "--save", "x")
+    assert "`tollkeeper statement close 2026-11 --team research` does it" in alone.stderr

@@ -41,8 +41,11 @@ def test_a_file_is_checked_with_the_public_key_alone(call: Call, saved: Path) ->
     saved.write_bytes(b"{}")
     assert "it is no 'tollkeeper statement 1'" in call(*words).stderr
     saved.with_name(f"{saved.name}.sig").unlink()
-    assert "cannot read" in call(*words).stderr
+    assert "cannot read" in call(*words).stderr and "side by side" in call(*words).stderr
     assert call("statement", "verify", str(saved)).exit_code == 2
+    absent = call("statement", "verify", "2026-13")
+    assert absent.exit_code == 2 and "there is no such file" in absent.stderr
+    assert "'2026-13' is no month: write 2026-11." in absent.stderr
 
 
 def test_a_month_is_checked_in_the_ledger(call: Call, saved: Path) -> None:
@@ -56,6 +59,8 @@ def test_a_month_is_checked_in_the_ledger(call: Call, saved: Path) -> None:
     other.write_text("\n".join([text[0], text[1][:-8] + "AAAAAAA=", text[2]]))
     wrong = call("statement", "verify", "2026-10", "--key", str(other))
     assert wrong.exit_code == 3 and "signed with another key" in wrong.stdout
+    private = str(saved.parents[1] / "var" / "ledger.ed25519.pem")
+    assert "a private key" in call("statement", "verify", "2026-10", "--key", private).stderr
     other.write_text("no key")
     assert call("statement", "verify", "2026-10", "--key", str(other)).exit_code == 1
 

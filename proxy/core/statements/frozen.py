@@ -45,7 +45,11 @@ def key_of_pem(text: str) -> bytes:
     """The key of such a text, 32 bytes. Raises ValueError for any other."""
     lines = [line.strip() for line in text.strip().splitlines()]
     if lines[:1] != ["-----BEGIN PUBLIC KEY-----"]:
-        raise ValueError("it is no public key in PEM")
+        is_private = lines[:1] == ["-----BEGIN PRIVATE KEY-----"]
+        raise ValueError(
+            f"it is {'a private' if is_private else 'no public'} key in PEM: `tollkeeper statement "
+            "show --save` writes public.pem"
+        )
     raw = b64decode("".join(lines[1:-1]), validate=True)
     if not raw.startswith(_SPKI) or len(raw) != len(_SPKI) + 32:
         raise ValueError("its key is not of the kind ed25519")
