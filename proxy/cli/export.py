@@ -132,6 +132,10 @@ def export(
             "number, and that this is the right ledger."
         )
     from_ms, to_ms = dates.range_ms(start, end)
+    if through is not None and after > through:
+        raise click.UsageError(
+            f"nothing is after seq {after} and up to {through}: --after is the lower of both."
+        )
     stretch = Stretch(
         after=after,
         through=head if through is None else through,

@@ -121,7 +121,7 @@ def _ledger_rows(state: Status, zone: ZoneInfo) -> list[tuple[str, str]]:
         ("size", formats.size(state.bytes)),
         ("schema version", str(state.schema_version)),
         ("records", formats.count(state.records)),
-        ("of them adjustments", formats.count(state.adjustments)),
+        ("of them corrections", formats.count(state.adjustments)),
         ("seq", f"{formats.text(state.first_seq)} to {formats.text(state.last_seq)}"),
         ("sealed up to seq", formats.text(state.sealed_seq)),
         ("last booked", formats.text(booked)),

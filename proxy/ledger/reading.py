@@ -102,6 +102,7 @@ class Status(msgspec.Struct, frozen=True):
     """The state of the book. Times are Unix milliseconds; None where there is nothing yet.
 
     `path` names the ledger for people. `writers` maps each writer to its booked journal position.
+    adjustments · rows that correct another one; entries by hand correct none
     """
 
     path: str

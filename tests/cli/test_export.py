@@ -349,6 +349,7 @@ def test_nothing_in_the_range_is_a_file_with_a_head(call: Call, book: Callable[.
         (("--format", "xml"), 2, "xml"),
         (("--through", "x"), 2, "--through"),
         (("--through", "4"), 1, "ends at seq 3, before 4"),
+        (("--after", "2", "--through", "1"), 2, "--after is the lower of both"),
     ],
 )
 def test_wrong_words(
