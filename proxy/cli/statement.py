@@ -133,23 +133,29 @@ def show(
         click.echo(f"WARNING: not what the ledger says now: {what}", err=True)
     if wrong:
         raise click.exceptions.Exit(DIFFERS)
-    if closed is None and (later := _later(closings, found)) is not None:
+    if closed is None:
+        _note(closings, found, month, team)
+    if not found.rows and not found.earlier:
+        whose = "" if team is None else f" of team {team}"
+        begun = "" if found.from_ms <= time_ns() // 1_000_000 else f": {month} has not begun"
+        click.echo(f"No records in {month}{whose}{begun}.", err=True)
+
+
+def _note(closings: Sequence[Closing], found: MonthStatement, month: str, team: str | None) -> None:
+    """Say where a month that is not closed counts what is not seen in its statement."""
+    if (later := _later(closings, found)) is not None:
         click.echo(
             f"Note: {later.month} is closed already. What is booked for {month} now is in the next "
             "statement, and is shown there too.",
             err=True,
         )
-    if closed is None and (of_all := Closings(closings).of(month, None)) is not None:
+    if (of_all := Closings(closings).of(month, None)) is not None:
         click.echo(
             f"Note: {month} is closed for all teams as statement {of_all.number}, which counts "
             f"team {team} too: `tollkeeper statement show {month}` shows it. Here is what was "
             "booked since.",
             err=True,
         )
-    if not found.rows and not found.earlier:
-        whose = "" if team is None else f" of team {team}"
-        begun = "" if found.from_ms <= time_ns() // 1_000_000 else f": {month} has not begun"
-        click.echo(f"No records in {month}{whose}{begun}.", err=True)
 
 
 def _later(closings: Sequence[Closing], found: MonthStatement) -> Closing | None:
