@@ -19,12 +19,12 @@ from proxy.core.records.chain import FINDINGS_MAX, Flaw
 from proxy.ledger.late_prices import Columns, moved
 from proxy.ledger.spans import BUCKET_MS
 from proxy.ledger.sqlite.archive import archived_lines, archived_until
+from proxy.ledger.sqlite.sum_stretches import DAY_MS, STEP_ROWS, SumsPlace, begun, stretch
 from proxy.ledger.sqlite.sums import FAMILIES, GROUPS, HALF, KEYED, MONEY, SUMS, SpanFamily
+from proxy.ledger.sqlite.verify_quickly import is_quick, quarters_agree, strays, wide_quickly
 from proxy.ledger.verification import VerifyStep
 
 SUMS_SINCE: Final = 8  # the schema version: the roll-ups have all sums since then
-STEP_ROWS: Final = 16_384  # about 30 ms of reading
-_DAY_MS: Final = 86_400_000
 _BOUND: Final = 2**63 - 1  # where a sum stays that would be beyond
 
 Key: TypeAlias = tuple[str | int | None, ...]  # the start of the span, then the groups
@@ -43,35 +43,35 @@ _ROLLUPS = (
     "WHERE bucket_ms >= ? AND bucket_ms < ?"
 )
 _ENDS = (("started_at_ms", "records"), ("bucket_ms", "rollups"))
-_STRAY = "SELECT count(*) FROM {table} WHERE group_id NOT IN (SELECT id FROM {names})"
-
-
-class SumsPlace(msgspec.Struct, frozen=True):
-    """Where the check stands: at `from_ms`.
-
-    `last_ms` is the start of the last roll-up or record when the check began.
-    """
-
-    from_ms: int
-    last_ms: int
 
 
 def rollups_step(
-    connection: sqlite3.Connection, place: str | None, *, since_ms: int | None = None
+    connection: sqlite3.Connection,
+    place: str | None,
+    *,
+    since_ms: int | None = None,
+    quickly: bool = True,
 ) -> VerifyStep:
     """Hold the quarter hours of the next stretch against their records.
 
-    `since_ms`: begin with this quarter hour and not with the first.
+    `since_ms`: begin with this quarter hour and not with the first.    `quickly`: look value by
+    value only where something may be wrong
     """
-    at = _place(connection, place, _ENDS, BUCKET_MS, since_ms)
+    if place is None:
+        at = begun(connection, _ENDS, BUCKET_MS, since_ms)
+    else:
+        at = msgspec.json.decode(place, type=SumsPlace)
     if at is None:
         return VerifyStep()
-    bounds = _stretch(connection, at, "started_at_ms", "records", BUCKET_MS)
+    bounds = stretch(connection, at, "started_at_ms", "records", BUCKET_MS, STEP_ROWS)
     archived_ms = archived_until(connection, at.from_ms, STEP_ROWS)
     if archived_ms is not None and archived_ms < bounds[1]:
         bounds = (bounds[0], max(archived_ms, bounds[0] + BUCKET_MS))
+    archived = list(archived_lines(connection, bounds))
+    if quickly and not archived and (agreeing := quarters_agree(connection, bounds)) is not None:
+        return _step(at, bounds, agreeing, ())
     counted, rows = _of_records(connection, bounds)
-    for key, totals in archived_lines(connection, bounds):
+    for key, totals in archived:
         counted[key] = _added(counted.get(key), totals)
     found = _differences(
         "rollups", "quarter hour", counted, _lines(connection.execute(_ROLLUPS, bounds))
@@ -80,17 +80,29 @@ def rollups_step(
 
 
 def wide_step(
-    connection: sqlite3.Connection, place: str | None, families: Sequence[SpanFamily] = FAMILIES
+    connection: sqlite3.Connection,
+    place: str | None,
+    families: Sequence[SpanFamily] = FAMILIES,
+    *,
+    quickly: bool = True,
 ) -> VerifyStep:
     """Hold the four hours, days and months of the next stretch against the quarter hours.
 
-    Months are held against the days, in the last step.
+    Months are held against the days, in the last step. `quickly`: look value by value only where
+    something may be wrong.
     """
-    tables = ["rollups", *(table for family in families for table, _ in family.wide)]
-    at = _place(connection, place, [("bucket_ms", table) for table in tables], _DAY_MS, None)
+    if place is not None and not is_quick(place):
+        at: SumsPlace | None = msgspec.json.decode(place, type=SumsPlace)
+    else:
+        # The quick look goes first. Where it finds anything, this begins with the first span.
+        quickly = quickly and families == FAMILIES
+        if quickly and (step := wide_quickly(connection, place)) is not None:
+            return step
+        tables = ["rollups", *(table for family in families for table, _ in family.wide)]
+        at = begun(connection, [("bucket_ms", table) for table in tables], DAY_MS)
     if at is None:
         return VerifyStep()
-    bounds = _stretch(connection, at, "bucket_ms", "rollups", _DAY_MS)
+    bounds = stretch(connection, at, "bucket_ms", "rollups", DAY_MS, STEP_ROWS)
     folded_ms = connection.execute("SELECT max(folded_until_ms) FROM fold").fetchone()[0] or 0
     found: list[Flaw] = []
     if not isinstance(folded_ms, int) or folded_ms % BUCKET_MS:
@@ -129,9 +141,7 @@ def _with_months(
         stored = _wide(connection, family, months, always)
         found += _differences(months, "month", counted, stored, family.groups)
         for table, _ in family.wide:
-            query = _STRAY.format(table=table, names=family.names)
-            [count] = connection.execute(query).fetchone()
-            if count:
+            if count := strays(connection, family, table):
                 found.append(Flaw(table, f"{table}: {count} spans belong to no group"))
     return msgspec.structs.replace(
         step,
@@ -139,55 +149,6 @@ def _with_months(
         found=step.found + len(found),
         findings=[*step.findings, *found][:FINDINGS_MAX],
     )
-
-
-def _place(
-    connection: sqlite3.Connection,
-    place: str | None,
-    ends: Sequence[tuple[str, str]],
-    unit_ms: int,
-    since_ms: int | None,
-) -> SumsPlace | None:
-    """Where the step begins; None if there is nothing to look at."""
-    if place is not None:
-        return msgspec.json.decode(place, type=SumsPlace)
-    ends_ms = [
-        ms
-        for time, table in ends
-        for ms in _ends(connection, time, table)
-        if ms is not None  # an empty table
-    ]
-    if not ends_ms:
-        return None
-    first_ms, last_ms = min(ends_ms), max(ends_ms)
-    from_ms = first_ms if since_ms is None else max(first_ms, since_ms)
-    return SumsPlace(from_ms // unit_ms * unit_ms, last_ms)
-
-
-def _ends(connection: sqlite3.Connection, time: str, table: str) -> tuple[int | None, int | None]:
-    """The first and the last time in a table."""
-    # One by one, so that each is one look into an index.
-    first = connection.execute(f"SELECT min({time}) FROM {table}").fetchone()[0]
-    last = connection.execute(f"SELECT max({time}) FROM {table}").fetchone()[0]
-    if isinstance(first, int | None) and isinstance(last, int | None):
-        return first, last
-    # Damage made a time into a text, which sorts behind all numbers. No index helps here.
-    numbers = f"SELECT min({time}), max({time}) FROM {table} WHERE typeof({time}) = 'integer'"
-    found: tuple[int | None, int | None] = connection.execute(numbers).fetchone()
-    return found
-
-
-def _stretch(
-    connection: sqlite3.Connection, at: SumsPlace, time: str, table: str, unit_ms: int
-) -> tuple[int, int]:
-    """The stretch from there on that holds about STEP_ROWS rows of the table, in whole units."""
-    row = connection.execute(
-        f"SELECT {time} FROM {table} WHERE {time} >= ? ORDER BY {time} LIMIT 1 OFFSET ?",
-        (at.from_ms, STEP_ROWS),
-    ).fetchone()
-    upto_ms = at.last_ms if row is None or not isinstance(row[0], int) else row[0]
-    last_ms = min(upto_ms, at.last_ms)
-    return at.from_ms, last_ms // unit_ms * unit_ms + unit_ms
 
 
 def _step(at: SumsPlace, bounds: tuple[int, int], rows: int, found: Iterable[Flaw]) -> VerifyStep:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -69,20 +70,26 @@ def test_what_is_booked_is_never_a_finding(data: st.DataObject) -> None:
 def test_a_stretch_is_some_rows_long_however_much_time_that_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("proxy.ledger.sqlite.verify_sums.STEP_ROWS", 8)
+    for name in (
+        "verify_sums.STEP_ROWS",
+        "verify_quickly.STEP_ROWS",
+        "verify_quickly.FOUR_HOURS_ROWS",
+    ):
+        monkeypatch.setattr(f"proxy.ledger.sqlite.{name}", 8)
     connection, book = open_book(tmp_path / "ledger.db")
     rows = [make_record(n, started_at_ms=START_MS + n // 4 * 900_000) for n in range(64)]
     rows.append(make_record(99, started_at_ms=5))
     for at in range(0, 65, 13):
         book.book(Batch("w0", numbered(*rows[at : at + 13], after=at)))
-    for part, most in ((rollups_step, 12), (wide_step, 64)):
+    whole = partial(wide_step, quickly=False)
+    for part, most, steps in ((rollups_step, 12, 8), (whole, 64, 8), (wide_step, 8, 16)):
         seen, place = [], None
         while not seen or place is not None:
             step = part(connection, place)
             seen.append(step.rows)
             place = step.next
             assert not step.findings
-        assert max(seen) <= most and len(seen) <= 8
+        assert max(seen) <= most and len(seen) <= steps
     connection.close()
 
 
