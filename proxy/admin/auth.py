@@ -34,7 +34,7 @@ def check_role(asker: Asker, method: str) -> None:
         raise _refused(
             403,
             "role_not_allowed",
-            f"{asker.name!r} may only look: this needs one with `role: admin`.",
+            f"{asker.name!r} may only look: this needs a token with `role: admin`.",
         )
 
 

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import importlib
 import sys
+import threading
 from collections.abc import Mapping
-from importlib.util import LazyLoader, find_spec, module_from_spec
-from typing import Any
+from typing import Any, Final
 
 import click
+
+_LOADING: Final = threading.RLock()
 
 
 class LazyGroup(click.Group):
@@ -52,12 +54,20 @@ def later(name: str) -> Any:
 
     Import it under TYPE_CHECKING as well, so that types and layers are checked.
     """
-    if name in sys.modules:
-        return sys.modules[name]
-    spec = find_spec(name)
-    assert spec is not None and spec.loader is not None, f"there is no module {name}"
-    spec.loader = LazyLoader(spec.loader)
-    module = module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
+    return sys.modules.get(name) or _Later(name)
+
+
+class _Later:
+    """Stands for a module until it is used, by any number of threads at once.
+
+    Python's own LazyLoader shows a second thread the half of the module that is loaded, before
+    Python 3.13.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getattr__(self, attribute: str) -> Any:
+        with _LOADING:
+            module = importlib.import_module(self._name)
+        return getattr(module, attribute)

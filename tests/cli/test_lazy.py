@@ -4,8 +4,10 @@ import importlib
 import re
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import click
+import pytest
 
 from proxy.cli import main
 from proxy.cli.lazy import LazyGroup, later
@@ -64,6 +66,19 @@ def test_a_module_is_loaded_when_it_is_first_used():
     name = "wsgiref.util"  # nothing here uses it
     sys.modules.pop(name, None)
     module = later(name)
-    assert "guess_scheme" not in object.__getattribute__(module, "__dict__")
+    assert name not in sys.modules
     assert module.guess_scheme({}) == "http"
-    assert later(name) is module is importlib.import_module(name)
+    assert later(name) is importlib.import_module(name)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = module.nothing
+
+
+def test_threads_that_use_a_module_at_once_all_see_the_whole_of_it(tmp_path, monkeypatch):
+    (tmp_path / "loaded_slowly.py").write_text(
+        "import threading\nHALF = threading.Event().wait(0.2)\nWHOLE = 1\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    module = later("loaded_slowly")
+    with ThreadPoolExecutor(4) as threads:
+        assert list(threads.map(lambda _: module.WHOLE, range(4))) == [1] * 4
+    sys.modules.pop("loaded_slowly")
