@@ -3,60 +3,37 @@
 A record's amount is what was booked, and the scenario's amount is made from its tokens by its own
 terms with the scenario's changes. A record that was corrected keeps the difference between what was
 booked and what its terms say, so that a scenario that changes nothing comes to the ledger.
+
+The first record of some names is priced here, and a tariff is made of its price. The database sums
+the others that the tariff is for. What no tariff can be for is priced here record by record: with
+corrections, images, a path's charge or counts that do not fit each other.
 """
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from datetime import UTC
-from operator import itemgetter
 from typing import Final
 
 import msgspec
 
 from proxy.core.pricing.amounts import UNPRICED, Priced
 from proxy.core.pricing.book import PriceBook
+from proxy.core.pricing.linear import ZERO
 from proxy.core.pricing.scenario import Scenario
+from proxy.core.pricing.tariff import Bounds, Names, NotLinear, price_of
 from proxy.core.records.canonical import COLUMNS, record_from
 from proxy.core.records.repricing import standing
-from proxy.core.usage import Source, UsageRecord
-from proxy.ledger.reading import Page, Reader, Row, Stretch
+from proxy.core.usage import UsageRecord
+from proxy.ledger.reading import Reader, Row, Stretch, Tariff, TariffPage, TariffSum
 
 _BOOKS_MAX: Final = 256
 _NAMES_MAX: Final = 65_536  # callers make names up
 _PLACE: Final = {name: place for place, name in enumerate(COLUMNS)}
-_KIND, _ADJUSTS = _PLACE["kind"], _PLACE["adjusts"]
-
-
-class PricedUse(msgspec.Struct, frozen=True, gc=False):
-    """What of a row makes its price, in the order of `_TAKEN`."""
-
-    id: str
-    team: str | None
-    upstream: str
-    model_requested: str | None
-    model_served: str | None
-    service_tier: str | None
-    started_at_ms: int
-    status: int | None
-    source: str
-    reason: str | None
-    price_version: str | None
-    currency: str | None
-    cost_nano: int | None
-    charge_nano: int | None
-    input_tokens: int | None
-    cached_tokens: int | None
-    cache_write_tokens: int | None
-    cache_write_long_tokens: int | None
-    audio_input_tokens: int | None
-    output_tokens: int | None
-    reasoning_tokens: int | None
-    audio_output_tokens: int | None
-    searches: int | None
-
-
-_TAKEN: Final = itemgetter(*(_PLACE[name] for name in PricedUse.__struct_fields__))
+_ADJUSTS: Final = _PLACE["adjusts"]
+_TARIFFS_MAX: Final = 16_384  # callers make names up: beyond it, all are learned anew
 
 
 class WhatIfSum(msgspec.Struct):
@@ -78,8 +55,27 @@ class WhatIfSum(msgspec.Struct):
     would_be_unpriced: int = 0
 
 
+class _Would(enum.Enum):
+    """What the requests of a tariff would cost."""
+
+    AS_BOOKED = enum.auto()
+    MOVED = enum.auto()  # what was booked, and what the other price comes to beyond the own
+    PRICED = enum.auto()  # what the other price comes to, since none is known as booked
+    UNKNOWN = enum.auto()
+    LEFT_OUT = enum.auto()  # they are not asked for
+
+
+class _Meant(msgspec.Struct, frozen=True, gc=False):
+    """What a tariff's sums count for."""
+
+    key: _Key
+    would: _Would
+
+
 _Key = tuple[str | None, str | None, str | None]
 _Names = tuple[str | None, str | None]
+# Of the records that a tariff may be for.
+_Alike = tuple[str | None, str | None, Names]
 
 
 class WhatIf:
@@ -104,15 +100,30 @@ class WhatIf:
         self._books: dict[str | None, tuple[PriceBook, PriceBook] | None] = {}
         self._names: dict[_Names, _Names] = {}
         self._sums: dict[_Key, WhatIfSum] = {}
+        self._tariffs: list[Tariff] = []
+        self._meant: list[_Meant] = []
+        # None: the price of such records is no sum of products.
+        self._learned: dict[_Alike, list[Tariff] | None] = {}
 
     def add(self, stretch: Stretch, advance: Callable[[int], None] | None = None) -> None:
         """Adds all requests of a stretch."""
         done = stretch.after
-        for page in self._reader.pages(stretch, corrected=True):
-            self._add_page(page)
-            if advance is not None:
-                advance(page.upto_seq - done)
-            done = page.upto_seq
+        while done < stretch.through:
+            if self._has_too_many:
+                self._tariffs, self._meant, self._learned = [], [], {}
+            rest = msgspec.structs.replace(stretch, after=done)
+            with closing(self._reader.by_tariff(rest, self._tariffs)) as pages:
+                for page in pages:
+                    self._add_page(page)
+                    if advance is not None:
+                        advance(page.upto_seq - done)
+                    done = page.upto_seq
+                    if self._has_too_many:
+                        break
+
+    @property
+    def _has_too_many(self) -> bool:
+        return max(len(self._learned), len(self._tariffs)) > _TARIFFS_MAX
 
     def sums(self) -> list[WhatIfSum]:
         """The sums, by team, model and currency; a missing name first."""
@@ -123,61 +134,80 @@ class WhatIf:
             )
         ]
 
-    def _add_page(self, page: Page) -> None:
+    def _add_page(self, page: TariffPage) -> None:
+        for each in page.sums:
+            self._count_all(self._meant[each.place], each)
         corrections: dict[str, list[Row]] = {}
         for row in page.corrections:
             corrections.setdefault(str(row[_ADJUSTS]), []).append(row)
         for row in page.rows:
-            if row[_KIND] != "usage":
-                continue
-            use = PricedUse(*_TAKEN(row))
-            if (self._upstreams and use.upstream not in self._upstreams) or (
-                self._teams and (use.team or "") not in self._teams
-            ):
-                continue
-            later = corrections.get(use.id)
-            if later is None and (found := self._quickly(use)) is not None:
-                self._count(use.team, use.model_requested, use, found.cost_nano, found)
-            else:
-                self._carefully(row, later or ())
+            record = _record(row)
+            asked_for = (not self._upstreams or record.upstream in self._upstreams) and (
+                not self._teams or (record.team or "") in self._teams
+            )
+            if asked_for:
+                self._price(record, [_record(each) for each in corrections.get(record.id, ())])
+            self._learn(record, asked_for)
 
-    def _quickly(self, use: PricedUse) -> Priced | None:
-        """What a record without corrections would cost; None: it needs a closer look."""
-        books = self._books_of(use.price_version)
-        if books is None or use.reason is not None:
-            return None
-        own, other = books
-        if own.counts_images(use.upstream) or other.counts_images(use.upstream):
-            return None
-        status = None if use.source == Source.NONE.value else use.status
-        booked = own.price(
-            use,
-            upstream=use.upstream,
-            team=use.team,
-            model_requested=use.model_requested,
-            model_served=use.model_served,
-            service_tier=use.service_tier,
-            started_at_ms=use.started_at_ms,
-            status=status,
+    def _learn(self, record: UsageRecord, asked_for: bool) -> None:
+        """Makes a tariff for records that are priced as this one is."""
+        tokens, at_ms = record.input_tokens, record.started_at_ms
+        if tokens is None or record.reason is not None:
+            return
+        names = Names(
+            record.upstream,
+            record.team,
+            record.model_requested,
+            record.model_served,
+            record.service_tier,
         )
-        if booked.cost_nano != use.cost_nano or booked.charge_nano != use.charge_nano:
-            return None
-        requested, served = self._named(use.model_requested, use.model_served)
-        return other.price(
-            use,
-            upstream=use.upstream,
-            team=use.team,
+        alike = (record.price_version, record.currency, names)
+        learned = self._learned.setdefault(alike, [])
+        if learned is None or any(each.takes(at_ms, tokens) for each in learned):
+            return
+        try:
+            found, meant = self._tariff(alike, at_ms, tokens, asked_for)
+        except NotLinear:
+            self._learned[alike] = None
+            return
+        if found.takes(at_ms, tokens):
+            learned.append(found)
+            self._tariffs.append(found)
+            self._meant.append(meant)
+
+    def _tariff(
+        self, alike: _Alike, at_ms: int, tokens: int, asked_for: bool
+    ) -> tuple[Tariff, _Meant]:
+        """The tariff of such records, and what it counts for. Raises NotLinear."""
+        version, currency, names = alike
+        key = (names.team, names.model_requested, currency)
+        books = self._books_of(version)
+        if books is None or not asked_for:
+            would = _Would.AS_BOOKED if self._scenario == _NOTHING else _Would.UNKNOWN
+            still = Tariff(version, currency, names, Bounds(), ZERO, ZERO, False)
+            return still, _Meant(key, would if asked_for else _Would.LEFT_OUT)
+        own, own_bounds = price_of(books[0], names, at_ms, tokens)
+        requested, served = self._named(names.model_requested, names.model_served)
+        instead = msgspec.structs.replace(
+            names,
             model_requested=requested,
             model_served=served,
-            service_tier=self._tier(use.service_tier),
-            started_at_ms=use.started_at_ms,
-            status=status,
+            service_tier=self._tier(names.service_tier),
         )
+        other, other_bounds = price_of(books[1], instead, at_ms, tokens)
+        bounds = own_bounds.within(other_bounds)
+        if other is None:
+            would = _Would.UNKNOWN if own is not None or currency is None else _Would.AS_BOOKED
+            still = Tariff(version, currency, names, bounds, ZERO, ZERO, False)
+            return still, _Meant(key, would)
+        moves = currency is not None and own is not None
+        first = own if own is not None and moves else ZERO
+        found = Tariff(version, currency, names, bounds, first, other, first != other)
+        key = (names.team, names.model_requested, books[1].currency)
+        return found, _Meant(key, _Would.MOVED if moves else _Would.PRICED)
 
-    def _carefully(self, row: Row, later: Iterable[Row]) -> None:
-        """Prices a record that has corrections, images, a path's charge or no prices of its own."""
-        booked = _record(row)
-        corrections = [_record(each) for each in later]
+    def _price(self, booked: UsageRecord, corrections: Sequence[UsageRecord]) -> None:
+        """Prices one record as it stands."""
         now = standing(booked, corrections)
         version = next(
             (each.price_version for each in (*reversed(corrections), booked) if each.price_version),
@@ -215,19 +245,44 @@ class WhatIf:
             ),
         )
 
+    def _count_all(self, meant: _Meant, each: TariffSum) -> None:
+        """Counts the requests of one tariff."""
+        would = meant.would
+        if would is _Would.LEFT_OUT:
+            return
+        sums = self._sum_of(meant.key)
+        sums.requests += each.requests
+        if each.cost_nano is None or each.charge_nano is None:
+            sums.unpriced += each.requests
+        else:
+            sums.cost_nano = each.cost_nano + (sums.cost_nano or 0)
+            sums.charge_nano = each.charge_nano + (sums.charge_nano or 0)
+        cost_nano, charge_nano = each.cost_moved, each.charge_moved
+        if would is not _Would.PRICED:
+            if each.cost_nano is None or each.charge_nano is None or would is _Would.UNKNOWN:
+                sums.would_be_unpriced += each.requests
+                return
+            cost_nano += each.cost_nano
+            charge_nano += each.charge_nano
+        sums.would_cost_nano = cost_nano + (sums.would_cost_nano or 0)
+        sums.would_charge_nano = charge_nano + (sums.would_charge_nano or 0)
+
+    def _sum_of(self, key: _Key) -> WhatIfSum:
+        sums = self._sums.get(key)
+        if sums is None:
+            sums = self._sums[key] = WhatIfSum(*key)
+        return sums
+
     def _count(
         self,
         team: str | None,
         model: str | None,
-        use: PricedUse | UsageRecord,
+        use: UsageRecord,
         cost_nano: int | None,
         would: Priced,
     ) -> None:
         currency = use.currency if would.currency is None else would.currency
-        key = (team, model, currency)
-        sums = self._sums.get(key)
-        if sums is None:
-            sums = self._sums[key] = WhatIfSum(*key)
+        sums = self._sum_of((team, model, currency))
         sums.requests += 1
         if use.cost_nano is None:
             sums.unpriced += 1

@@ -27,6 +27,9 @@ from proxy.ledger.listing import RowChoice as RowChoice
 from proxy.ledger.recent_use import SINGLE_MS as SINGLE_MS
 from proxy.ledger.recent_use import Recent as Recent
 from proxy.ledger.recent_use import ValueUse as ValueUse
+from proxy.ledger.tariffs import Tariff as Tariff
+from proxy.ledger.tariffs import TariffPage as TariffPage
+from proxy.ledger.tariffs import TariffSum as TariffSum
 from proxy.ledger.verification import VerifyStep
 
 PAGE_SEQS = 256  # a quarter of a megabyte in the file, two in memory, some milliseconds of reading
@@ -297,6 +300,16 @@ class Reader(BookReader, Protocol):
 
         `before` is the seq of the last row of the page before. Raises QuestionRefused where the
         book has no such row.
+        """
+        ...
+
+    def by_tariff(
+        self, stretch: Stretch, known: Sequence[Tariff]
+    ) -> Generator[TariffPage, None, None]:
+        """The stretch, page by page: sums of the requests that a tariff is for, and the other rows.
+
+        The caller may add to the tariffs `known` between pages. No two may be for the same request.
+        Close the generator if it is not read to its end.
         """
         ...
 

@@ -143,7 +143,7 @@ class PriceBook:
             return self._free
         plan = self._plans.get((upstream, model_requested, model_served, service_tier))
         if plan is None:
-            plan = self._plan(upstream, model_requested, model_served, service_tier)
+            plan = self.plan(upstream, model_requested, model_served, service_tier)
         if charge_class is ChargeClass.LATER:
             plan = of_batches(plan)
         option = applying(plan, counts.input_tokens, started_at_ms)
@@ -191,7 +191,7 @@ class PriceBook:
 
         No column holds their number, but the amount tells it.
         """
-        plan = self._plan(
+        plan = self.plan(
             record.upstream, record.model_requested, record.model_served, record.service_tier
         )
         option = applying(plan, record.input_tokens, record.started_at_ms)
@@ -218,7 +218,7 @@ class PriceBook:
 
     def applying(self, record: UsageRecord) -> list[PriceRow]:
         """The rows that could price the record, best first: the first one does."""
-        plan = self._plan(
+        plan = self.plan(
             record.upstream, record.model_requested, record.model_served, record.service_tier
         )
         tokens = 0 if record.input_tokens is None else record.input_tokens
@@ -237,7 +237,7 @@ class PriceBook:
     ) -> Quote | None:
         """The row that applies and what is made of its rates, or None."""
         option = applying(
-            self._plan(upstream, model_requested, model_served, service_tier), input_tokens, at_ms
+            self.plan(upstream, model_requested, model_served, service_tier), input_tokens, at_ms
         )
         if option is None:
             return None
@@ -251,7 +251,7 @@ class PriceBook:
 
         Some row applies, with rates, and its currency can be exchanged.
         """
-        option = applying(self._plan(upstream, model, None, None), 0, at_ms)
+        option = applying(self.plan(upstream, model, None, None), 0, at_ms)
         return option is not None and option.exchange(at_ms)[0] is not None
 
     def has_row(self, upstream: str, model: str) -> bool:
@@ -267,7 +267,7 @@ class PriceBook:
     def has_fee(self, upstream: str, model: str) -> bool:
         """Whether some row with a fee per request can apply to this model, at some time."""
         return any(
-            option.row.request is not None for option in self._plan(upstream, model, None, None)
+            option.row.request is not None for option in self.plan(upstream, model, None, None)
         )
 
     def priced_models(self, upstream: str) -> list[str]:
@@ -349,7 +349,7 @@ class PriceBook:
                 self._fixed.clear()
             self._fixed[names] = fixed
 
-    def _plan(
+    def plan(
         self, upstream: str, requested: str | None, served: str | None, tier: str | None
     ) -> tuple[Option, ...]:
         """The rows for these names, best first, compiled; remembered within a bound."""
@@ -379,7 +379,7 @@ class PriceBook:
         reach = self._reaches.get((upstream, model, served))
         if reach is None:
             tiers = {row.service_tier for row in self.rows_for(upstream, model, served)} - {None}
-            plans = tuple(self._plan(upstream, model, served, tier) for tier in (None, *tiers))
+            plans = tuple(self.plan(upstream, model, served, tier) for tier in (None, *tiers))
             above = {option.row.above_input_tokens for plan in plans for option in plan} - {None}
             if len(self._reaches) >= PLANS_MAX:
                 self._reaches.clear()
@@ -391,10 +391,9 @@ class PriceBook:
         """None: it is the book's own currency."""
         return None if currency == self.currency else self._fx.get(currency, ())
 
+    def markups(self, team: str | None) -> Steps[Factor]:
+        """The steps of a team's markup; before the first one there is none."""
+        return () if team is None else self._markups.get(team, ())
+
     def _markup(self, team: str | None, at_ms: int) -> tuple[Factor, str]:
-        found = (
-            None
-            if team is None or team not in self._markups
-            else step_at(self._markups[team], at_ms)
-        )
-        return (ONE, "0") if found is None else found
+        return step_at(self.markups(team), at_ms) or (ONE, "0")

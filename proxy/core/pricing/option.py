@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final, TypeVar
 
 import msgspec
 
 from proxy.core.pricing.amounts import ONE, Factor, Rates, compile_rates
-from proxy.core.pricing.pricelist import PriceRow
+from proxy.core.pricing.pricelist import DAY_MINUTES, MINUTE_MS, PriceRow
 from proxy.core.pricing.terms import DatedRate
 from proxy.core.usage import Source, UsageRecord
 
@@ -60,6 +60,20 @@ class Option:
         found = step_at(self._exchange, at_ms)
         return (None, None) if found is None else found
 
+    def turns(self, at_ms: int) -> Iterator[int]:
+        """The moments at which it may begin or cease to apply, or its price may change.
+
+        Of the hours of a day, those of the days around `at_ms`.
+        """
+        if self.row.from_ms is not None:
+            yield self.row.from_ms
+        yield from moments(self._rates)
+        yield from moments(self._exchange or ())
+        day = at_ms // MINUTE_MS // DAY_MINUTES * DAY_MINUTES
+        for minute in self.row.hours_utc or ():
+            for days in (-1, 0, 1):
+                yield (day + days * DAY_MINUTES + minute) * MINUTE_MS
+
 
 class PriceReach(msgspec.Struct, frozen=True):
     """The plans of each tier, and the input tokens from which on another row may apply."""
@@ -101,6 +115,11 @@ def compiled(dated: Sequence[DatedRate], make: Callable[[str], _T]) -> Steps[_T]
 def always(dated: Steps[_T]) -> bool:
     """Whether one step holds at all times."""
     return bool(dated) and dated[0][0] is None
+
+
+def moments(dated: Steps[_T]) -> Iterator[int]:
+    """From when on each of the steps holds that do not always hold."""
+    return (from_ms for from_ms, _, _ in dated if from_ms is not None)
 
 
 def step_at(dated: Steps[_T], at_ms: int) -> tuple[_T, str] | None:

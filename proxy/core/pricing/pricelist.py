@@ -32,8 +32,8 @@ from proxy.core.pricing.amounts import PARTS
 RATES: Final = (*PARTS, "image", "search", "request")
 OPERATOR: Final = "config"  # the source of rows that the operator wrote
 DAY_MINUTES: Final = 24 * 60
+MINUTE_MS: Final = 60_000
 
-_MINUTE_MS: Final = 60_000
 _WILDCARDS: Final = re.compile(r"[*?\[]")
 _WILDCARD: Final = re.compile(r"\*|\?|\[!?\]?[^\]]*\]")
 
@@ -86,7 +86,7 @@ class PriceRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         if self.hours_utc is None:
             return True
         start, end = self.hours_utc
-        minute = at_ms // _MINUTE_MS % DAY_MINUTES
+        minute = at_ms // MINUTE_MS % DAY_MINUTES
         return start <= minute < end if start < end else minute >= start or minute < end
 
 

@@ -19,7 +19,7 @@ from proxy.core.statements.closing import ClosedStatement, Closing
 from proxy.ledger import QuestionRefused, audit_chain, closed, grouping
 from proxy.ledger.archives import Archive
 from proxy.ledger.months import prove
-from proxy.ledger.postgresql import closings, pages, recent, usage
+from proxy.ledger.postgresql import closings, pages, recent, tariffs, usage
 from proxy.ledger.postgresql.address import name
 from proxy.ledger.postgresql.anchoring import take_anchor
 from proxy.ledger.postgresql.connection import Connection
@@ -43,6 +43,8 @@ from proxy.ledger.reading import (
     RowChoice,
     Status,
     Stretch,
+    Tariff,
+    TariffPage,
     UsageRow,
     ValueUse,
     entries,
@@ -311,6 +313,12 @@ class PostgresReader:
                     pages.corrections(connection, [row[0] for row in rows]) if corrected else ()
                 )
             yield Page(upto, rows, corrections)
+
+    def by_tariff(
+        self, stretch: Stretch, known: Sequence[Tariff]
+    ) -> Generator[TariffPage, None, None]:
+        """See `Reader.by_tariff`."""
+        yield from tariffs.paged(self._connections, stretch, known)
 
     def label_names(self, stretch: Stretch) -> list[str]:
         """See `Reader.label_names`."""

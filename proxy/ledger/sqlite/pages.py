@@ -50,12 +50,12 @@ def pages(
     times = stretches.times(stretch)
     for after in range(stretch.after, stretch.through, page_seqs):
         upto = min(stretch.through, after + page_seqs)
-        with _moment(connection):
+        with moment(connection):
             # At each page: a month may be archived between two of them.
             check_in_book(connection, after, stretch.from_ms, stretch.to_ms)
             rows = connection.execute(_PAGE, (after, upto, *times)).fetchall()
-            corrections = _corrections(connection, [row[0] for row in rows]) if corrected else ()
-        yield Page(upto, rows, corrections)
+            later = corrections(connection, [row[0] for row in rows]) if corrected else ()
+        yield Page(upto, rows, later)
 
 
 def label_names(connection: sqlite3.Connection, stretch: Stretch) -> list[str]:
@@ -64,7 +64,7 @@ def label_names(connection: sqlite3.Connection, stretch: Stretch) -> list[str]:
     found: set[str] = set()
     for after in range(stretch.after, stretch.through, LABEL_SEQS):
         upto = min(stretch.through, after + LABEL_SEQS)
-        with _moment(connection):
+        with moment(connection):
             check_in_book(connection, after, stretch.from_ms, stretch.to_ms)
             found.update(text for (text,) in connection.execute(_LABELS, (after, upto, *times)))
     return sorted(
@@ -73,7 +73,7 @@ def label_names(connection: sqlite3.Connection, stretch: Stretch) -> list[str]:
 
 
 @contextmanager
-def _moment(connection: sqlite3.Connection) -> Iterator[None]:
+def moment(connection: sqlite3.Connection) -> Iterator[None]:
     """The book at one moment: what is asked in it agrees."""
     connection.execute("BEGIN")
     try:
@@ -83,7 +83,8 @@ def _moment(connection: sqlite3.Connection) -> Iterator[None]:
             connection.execute("COMMIT")
 
 
-def _corrections(connection: sqlite3.Connection, ids: Sequence[Value]) -> list[Row]:
+def corrections(connection: sqlite3.Connection, ids: Sequence[Value]) -> list[Row]:
+    """The rows that correct these records, wherever they are booked."""
     marks = ", ".join("?" * len(ids))
     return (
         connection.execute(

@@ -30,12 +30,14 @@ from proxy.ledger.reading import (
     RowChoice,
     Status,
     Stretch,
+    Tariff,
+    TariffPage,
     UsageRow,
     ValueUse,
     entries,
 )
 from proxy.ledger.sealing_key import read_key
-from proxy.ledger.sqlite import closings, pages
+from proxy.ledger.sqlite import closings, pages, tariffs
 from proxy.ledger.sqlite import credits as granted
 from proxy.ledger.sqlite import refusals as refused
 from proxy.ledger.sqlite import tenants as managed
@@ -321,6 +323,13 @@ class SqliteReader:
         """See `Reader.pages`."""
         with connected(self._path) as connection:
             yield from pages.pages(connection, stretch, page_seqs, corrected=corrected)
+
+    def by_tariff(
+        self, stretch: Stretch, known: Sequence[Tariff]
+    ) -> Generator[TariffPage, None, None]:
+        """See `Reader.by_tariff`."""
+        with connected(self._path) as connection:
+            yield from tariffs.pages(connection, stretch, known)
 
     def label_names(self, stretch: Stretch) -> list[str]:
         """See `Reader.label_names`."""
