@@ -40,12 +40,14 @@ class Reach(msgspec.Struct, frozen=True):
     """The time that roll-ups cover.
 
     They begin at `first_ms`; None: there are none. The wide ones are complete up to
-    `folded_until_ms`; 0: there are none. `keyless`: they are there without keys too.
+    `folded_until_ms`; 0: there are none. `keyless`: they are there without keys too. `carried`:
+    some sums are beyond what their columns hold, and the rest of them is beside.
     """
 
     first_ms: int | None
     folded_until_ms: int
     keyless: bool = False
+    carried: bool = False
 
 
 def pieces(from_ms: int | None, to_ms: int | None, reach: Reach) -> list[Piece]:

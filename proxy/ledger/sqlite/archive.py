@@ -20,7 +20,7 @@ from proxy.ledger.archives import (
     MonthTotals,
     needed,
 )
-from proxy.ledger.sqlite.sums import GROUPS, SUMS
+from proxy.ledger.sqlite.sums import GROUPS, SUMS, added_quarters
 
 ARCHIVES_SINCE: Final = 16  # the schema version
 SUM_NAMES: Final = (*(name for name, _ in SUMS), "inconsistent_requests")
@@ -77,24 +77,14 @@ ARCHIVE_COLUMNS: Final = (
     " sha256, totals, sums, key_name, seal"
 )
 _GROUPS: Final = ", ".join(GROUPS)
-_LINES: Final = (
-    f"SELECT bucket_ms, {_GROUPS}, {', '.join(f'sum({name})' for name, _ in SUMS)} FROM "
-    "archived_sums WHERE bucket_ms >= ? AND bucket_ms < ? GROUP BY 1, 2, 3, 4, 5, 6"
-)
+_SHOWN: Final = f"SELECT bucket_ms, {_GROUPS}, {', '.join(name for name, _ in SUMS)}"
+_LINES: Final = f"{_SHOWN} FROM archived_sums WHERE bucket_ms >= ? AND bucket_ms < ?"
 _SUMS: Final = (
     f"SELECT bucket_ms, {_GROUPS}, {', '.join(SUM_NAMES)} FROM archived_sums "
     "WHERE archive_seq = ? ORDER BY seq"
 )
 # A rebuild of the roll-ups begins with them.
-ADD_ARCHIVED: Final = (
-    f"INSERT INTO rollups (bucket_ms, {_GROUPS}, {', '.join(name for name, _ in SUMS)}) SELECT "
-    f"bucket_ms, {_GROUPS}, "
-    + ", ".join(
-        f"coalesce(sum({name}), 0)" if name.endswith("requests") else f"sum({name})"
-        for name, _ in SUMS
-    )
-    + " FROM archived_sums GROUP BY 1, 2, 3, 4, 5, 6"
-)
+ADD_ARCHIVED: Final = added_quarters(f"{_SHOWN} FROM archived_sums")
 
 
 def archives(connection: sqlite3.Connection) -> list[Archive]:
@@ -143,7 +133,10 @@ def archived_flags(
 def archived_lines(
     connection: sqlite3.Connection, bounds: tuple[int, int]
 ) -> Iterator[tuple[tuple[Any, ...], tuple[int | None, ...]]]:
-    """What archived records of these quarter hours came to: each line's names, and its sums."""
+    """What archived records of these quarter hours came to: each line's names, and its sums.
+
+    A line may come more than once.
+    """
     if _is_there(connection):
         width = len(GROUPS) + 1
         for row in connection.execute(_LINES, bounds):

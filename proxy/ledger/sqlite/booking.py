@@ -27,6 +27,7 @@ from proxy.core.usage import UsageRecord
 from proxy.ledger import BATCH_MAX, Batch, Booked, LedgerUnavailable
 from proxy.ledger.sorting_out import served, sorted_out
 from proxy.ledger.sqlite import refusals
+from proxy.ledger.sqlite.adding import add
 from proxy.ledger.sqlite.inserting import Inserter
 from proxy.ledger.sqlite.rollups import fold
 from proxy.ledger.sqlite.sums import moved_into_rollups, summed_records
@@ -182,10 +183,10 @@ class Booker:
         rows, row_hash = chained_rows(records, old_head, old_hash, now_ms)
         inserted = self._rows.insert(rows)
         assert inserted == len(rows), "a row was ignored although its id and seq were new"
-        execute(_ROLL_UP, (old_head,))
+        add(self._connection, _ROLL_UP, (old_head,))
         self._connection.executemany(_SERVED, served(records))
         if any(record.adjusts is not None for record in records):
-            execute(_MOVE, (old_head,))
+            add(self._connection, _MOVE, (old_head,))
         fold(self._connection, old_head, [record.started_at_ms for record in records], now_ms)
         execute(
             _SEAL, (seq, row_hash, now_ms, self._key_name, seal(self.key, seq, now_ms, row_hash))

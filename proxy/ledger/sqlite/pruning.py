@@ -24,6 +24,7 @@ from proxy.ledger.archives import (
 )
 from proxy.ledger.late_prices import Columns, moved
 from proxy.ledger.spans import BUCKET_MS
+from proxy.ledger.sqlite.adding import is_beyond
 from proxy.ledger.sqlite.archive import (
     ARCHIVE_COLUMNS,
     SUM_NAMES,
@@ -31,7 +32,8 @@ from proxy.ledger.sqlite.archive import (
     sealed_digest,
     sums_digest,
 )
-from proxy.ledger.sqlite.sums import GROUPS, SUMS
+from proxy.ledger.sqlite.carried import UNIT, Key, Totals, added
+from proxy.ledger.sqlite.sums import GROUPS, SUMS, of_halves, summed_halves
 from proxy.ledger.sqlite.tenants import write
 
 _MONTH: Final = "SELECT first_seq, seq, root FROM months WHERE month = ?"
@@ -39,12 +41,12 @@ _BEHIND: Final = "SELECT coalesce(max(seq), 0) FROM checkpoints"
 _SPAN: Final = "SELECT min(started_at_ms), max(started_at_ms) FROM records WHERE seq <= ?"
 _LAST: Final = "SELECT hash FROM records WHERE seq = ?"
 _TOTALS: Final = (
-    "SELECT count(*), count(adjusts), coalesce(sum(input_tokens), 0), "
-    "coalesce(sum(output_tokens), 0) FROM records WHERE seq <= ?"
+    f"SELECT count(*), count(adjusts), {summed_halves('input_tokens')}, "
+    f"{summed_halves('output_tokens')} FROM records WHERE seq <= ?"
 )
 _MONEY: Final = (
-    "SELECT currency, sum(cost_nano), sum(charge_nano) FROM records WHERE seq <= ? AND currency IS "
-    "NOT NULL GROUP BY 1 ORDER BY 1"
+    f"SELECT currency, {summed_halves('cost_nano')}, {summed_halves('charge_nano')} FROM records "
+    "WHERE seq <= ? AND currency IS NOT NULL GROUP BY 1 ORDER BY 1"
 )
 _UNPRICED: Final = """
 SELECT count(*) FROM records AS r WHERE seq <= ? AND kind = 'usage' AND cost_nano IS NULL
@@ -57,6 +59,7 @@ _UNCLOSED: Final = """
 SELECT 1 WHERE NOT EXISTS
   (SELECT 1 FROM statements WHERE team IS NULL AND to_ms > ? AND through >= ?)"""
 _GROUPS: Final = ", ".join(GROUPS)
+_SUM_NAMES: Final = ", ".join(SUM_NAMES)
 _BUCKET: Final = f"started_at_ms - started_at_ms % {BUCKET_MS} AS bucket_ms"
 _DIRECT: Final = (
     f"SELECT {_BUCKET}, {_GROUPS}, {', '.join(f'{sum} AS {name}' for name, sum in SUMS)}, 0 AS "
@@ -74,12 +77,15 @@ _FLAGGED: Final = (
     f"BY p.seq LIMIT 1)), {', '.join('NULL' for _ in SUMS)}, 1 FROM records WHERE inconsistent = 1 "
     "AND kind = 'usage' AND seq <= :through"
 )
+_ROWS: Final = f"{_DIRECT} UNION ALL {_MOVES} UNION ALL {_FLAGGED}"
+_KEEP: Final = f"INSERT INTO archived_sums (archive_seq, bucket_ms, {_GROUPS}, {_SUM_NAMES})"
 _KEEP_SUMS: Final = (
-    f"INSERT INTO archived_sums (archive_seq, bucket_ms, {_GROUPS}, {', '.join(SUM_NAMES)}) "
+    f"{_KEEP} "
     f"SELECT :through, bucket_ms, {_GROUPS}, {', '.join(f'sum({name})' for name in SUM_NAMES)} "
-    f"FROM ({_DIRECT} UNION ALL {_MOVES} UNION ALL {_FLAGGED}) GROUP BY 2, 3, 4, 5, 6, 7 "
-    "ORDER BY 2, 3, 4, 5, 6, 7"
+    f"FROM ({_ROWS}) GROUP BY 2, 3, 4, 5, 6, 7 ORDER BY 2, 3, 4, 5, 6, 7"
 )
+_WIDTH: Final = 1 + len(GROUPS)
+_KEEP_ROW: Final = f"{_KEEP} VALUES ({', '.join('?' * (1 + _WIDTH + len(SUM_NAMES)))})"
 
 
 def obstacles(
@@ -119,17 +125,17 @@ def obstacles(
 
 def totals(connection: sqlite3.Connection, last_seq: int) -> MonthTotals:
     """What the records up to this seq come to."""
-    records, adjustments, input_tokens, output_tokens = connection.execute(
-        _TOTALS, (last_seq,)
-    ).fetchone()
+    records, adjustments, *tokens = connection.execute(_TOTALS, (last_seq,)).fetchone()
     money = connection.execute(_MONEY, (last_seq,)).fetchall()
+    costs = {row[0]: of_halves(*row[1:3]) for row in money}
+    charges = {row[0]: of_halves(*row[3:]) for row in money}
     return MonthTotals(
         records,
         adjustments,
-        input_tokens,
-        output_tokens,
-        costs={currency: cost for currency, cost, _ in money if cost is not None},
-        charges={currency: charge for currency, _, charge in money if charge is not None},
+        of_halves(*tokens[:2]) or 0,
+        of_halves(*tokens[2:]) or 0,
+        costs={currency: cost for currency, cost in costs.items() if cost is not None},
+        charges={currency: charge for currency, charge in charges.items() if charge is not None},
     )
 
 
@@ -144,7 +150,7 @@ def prune(
     through = order.last_seq
     first_ms, last_ms = connection.execute(_SPAN, (through,)).fetchone()
     (row_hash,) = connection.execute(_LAST, (through,)).fetchone()
-    connection.execute(_KEEP_SUMS, {"through": through})
+    _keep_sums(connection, through)
     sealed = _row(order, first_ms, last_ms, row_hash, now_ms, sums_digest(connection, through))
     marks = ", ".join("?" * (len(sealed) + 2))
     connection.execute(
@@ -195,6 +201,32 @@ def _check(connection: sqlite3.Connection, order: ArchiveOrder, now_ms: int) -> 
         raise LedgerError(f"{order.month} stays in the book: {'; '.join(found)}")
     if totals(connection, order.last_seq) != order.totals:
         raise LedgerError(f"the file of {order.month} comes to other totals than the book")
+
+
+def _keep_sums(connection: sqlite3.Connection, through: int) -> None:
+    """Keep the sums of the records up to this seq.
+
+    A sum beyond 63 bits takes several rows: all that read them add rows of one group up.
+    """
+    try:
+        connection.execute(_KEEP_SUMS, {"through": through})
+        return
+    except sqlite3.OperationalError as error:
+        if not is_beyond(error):
+            raise
+    sums: dict[Key, Totals] = {}
+    for row in connection.execute(_ROWS, {"through": through}):
+        sums[row[:_WIDTH]] = added(sums.get(row[:_WIDTH]), row[_WIDTH:])
+    for key in sorted(sums, key=lambda key: [(name is not None, name) for name in key]):
+        left = sums[key]
+        while True:
+            part = tuple(n if n is None else max(-UNIT, min(UNIT, n)) for n in left)
+            connection.execute(_KEEP_ROW, (through, *key, *part))
+            left = tuple(
+                n if n is None or p is None else n - p for n, p in zip(left, part, strict=True)
+            )
+            if not any(left):
+                break
 
 
 def _delete(connection: sqlite3.Connection, through: int) -> None:

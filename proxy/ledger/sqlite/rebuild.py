@@ -1,7 +1,6 @@
 """Makes all roll-ups anew from the records, in one transaction.
 
-The quarter hours are summed from records some thousand at a time, as if they were booked again, so
-that no sum is beyond 63 bits before it is bounded. The wider spans are summed from them.
+The quarter hours are summed from records some thousand at a time, and the wider spans from them.
 """
 
 from __future__ import annotations
@@ -11,7 +10,9 @@ from typing import Final
 
 from proxy.ledger import BATCH_MAX
 from proxy.ledger.spans import BUCKET_MS
+from proxy.ledger.sqlite.adding import add
 from proxy.ledger.sqlite.archive import ADD_ARCHIVED
+from proxy.ledger.sqlite.carried import DUE, of_span
 from proxy.ledger.sqlite.sums import (
     FAMILIES,
     GROUPS,
@@ -25,10 +26,12 @@ STEP_SEQS: Final = BATCH_MAX * 64
 
 _ROLL_UP = summed_records("seq > ? AND seq <= ?")
 _MOVE = moved_into_rollups("{row}.seq > ? AND {row}.seq <= ?")
+_BEFORE = "bucket_ms < (SELECT folded_until_ms FROM fold)"
 _QUARTERS = (
     f"SELECT bucket_ms AS at, {', '.join(GROUPS)}, {', '.join(name for name, _ in SUMS)} FROM "
-    "rollups WHERE bucket_ms < (SELECT folded_until_ms FROM fold)"
+    f"rollups WHERE {_BEFORE}"
 )
+_ADD_QUARTERS = added_wide(_QUARTERS, of_span("rollups", _BEFORE))
 _FOLDED = "INSERT OR REPLACE INTO fold VALUES (1, ?)"
 
 
@@ -37,38 +40,39 @@ def rebuild(connection: sqlite3.Connection) -> int:
     execute = connection.execute
     execute("BEGIN IMMEDIATE")
     try:
-        for table in ("rollups", *(table for family in FAMILIES for table in family.tables)):
-            execute(f"DELETE FROM {table}")
-        (records, first, last) = execute(
-            "SELECT count(*), coalesce(min(seq), 1), coalesce(max(seq), 0) FROM records"
-        ).fetchone()
-        execute(ADD_ARCHIVED)
-        for after in range(first - 1, last, STEP_SEQS):
-            _sum(connection, after, min(after + STEP_SEQS, last))
-        execute(_FOLDED, (_folded_until_ms(connection),))
-        for statement in added_wide(_QUARTERS):
-            execute(statement)
+        records = rebuilt(connection)
         execute("COMMIT")
     except BaseException:
         if connection.in_transaction:
             execute("ROLLBACK")
         raise
+    return records
+
+
+def rebuild_if_due(connection: sqlite3.Connection) -> None:
+    """Replace roll-ups of an earlier version whose sums may have stood at a bound."""
+    query = "SELECT 1 FROM carried_sums WHERE span = ?"
+    if connection.execute(query, (DUE,)).fetchone() is not None:
+        rebuild(connection)  # the mark goes with it
+
+
+def rebuilt(connection: sqlite3.Connection) -> int:
+    """The same in the transaction that is open."""
+    execute = connection.execute
+    tables = (table for family in FAMILIES for table in family.tables)
+    for table in ("rollups", "carried_sums", *tables):
+        execute(f"DELETE FROM {table}")
+    (records, first, last) = execute(
+        "SELECT count(*), coalesce(min(seq), 1), coalesce(max(seq), 0) FROM records"
+    ).fetchone()
+    add(connection, ADD_ARCHIVED)
+    for after in range(first - 1, last, STEP_SEQS):
+        for adding in (_ROLL_UP, _MOVE):
+            add(connection, adding, (after, min(after + STEP_SEQS, last)))
+    execute(_FOLDED, (_folded_until_ms(connection),))
+    for adding in _ADD_QUARTERS:
+        add(connection, adding)
     return int(records)
-
-
-def _sum(connection: sqlite3.Connection, after: int, upto: int) -> None:
-    """Add the records of these seqs to the quarter hours, by batches if sums are too large."""
-    connection.execute("SAVEPOINT sums")
-    try:
-        for statement in (_ROLL_UP, _MOVE):
-            connection.execute(statement, (after, upto))
-    except sqlite3.OperationalError as error:
-        if str(error) != "integer overflow" or upto - after <= BATCH_MAX:
-            raise
-        connection.execute("ROLLBACK TO sums")
-        for part in range(after, upto, BATCH_MAX):
-            _sum(connection, part, min(part + BATCH_MAX, upto))
-    connection.execute("RELEASE sums")
 
 
 def _folded_until_ms(connection: sqlite3.Connection) -> int:

@@ -12,20 +12,22 @@ import msgspec
 
 from proxy.ledger.reading import SINGLE_MS, Recent, ValueUse
 from proxy.ledger.sqlite.archive import check_in_book
+from proxy.ledger.sqlite.sums import of_halves, summed_halves
 
 _SINGLE = """
 SELECT started_at_ms, key_id, team, upstream, model_requested, currency, kind = 'usage',
   input_tokens, output_tokens, charge_nano, end_user, tags
 FROM records WHERE started_at_ms >= ?"""
-_BY_SECOND = """
+# Entries by hand of one order are of one moment: their sums may be beyond 63 bits.
+_USED = ", ".join(map(summed_halves, ("input_tokens", "output_tokens", "charge_nano")))
+_BY_SECOND = f"""
 SELECT max(started_at_ms), key_id, team, upstream, model_requested, currency, sum(kind = 'usage'),
-  sum(input_tokens), sum(output_tokens), sum(charge_nano), end_user, tags
+  {_USED}, end_user, tags
 FROM records WHERE started_at_ms >= ? AND started_at_ms < ?
-GROUP BY started_at_ms / 1000, 2, 3, 4, 5, 6, 11, 12"""
+GROUP BY started_at_ms / 1000, 2, 3, 4, 5, 6, 14, 15"""
 # No index has the values, and no roll-up: all records of the window are read.
-_BY_VALUE = """
-SELECT {value}, key_id, team, upstream, model_requested, currency, sum(kind = 'usage'),
-  sum(input_tokens), sum(output_tokens), sum(charge_nano)
+_BY_VALUE = f"""
+SELECT {{value}}, key_id, team, upstream, model_requested, currency, sum(kind = 'usage'), {_USED}
 FROM records WHERE started_at_ms >= ? GROUP BY 1, 2, 3, 4, 5, 6"""
 
 
@@ -36,7 +38,7 @@ def recent(connection: sqlite3.Connection, since_ms: int, now_ms: int) -> list[R
     single_ms = max(since_ms, now_ms - SINGLE_MS)
     rows: list[Any] = []
     if since_ms < single_ms:
-        rows += connection.execute(_BY_SECOND, (since_ms, single_ms))
+        rows += map(_whole, connection.execute(_BY_SECOND, (since_ms, single_ms)))
     rows += connection.execute(_SINGLE, (single_ms,))
     return sorted(map(_recent, rows), key=lambda row: row.started_at_ms)
 
@@ -49,7 +51,13 @@ def used_by_value(connection: sqlite3.Connection, tag: str | None, since_ms: int
     else:
         of_tag = "(SELECT value FROM json_each(tags) WHERE key = ?)"
         rows = connection.execute(_BY_VALUE.format(value=of_tag), (tag, since_ms))
-    return [ValueUse(*row) for row in rows]
+    return [ValueUse(*_whole(row)) for row in rows]
+
+
+def _whole(row: Any) -> tuple[Any, ...]:
+    """A row with the three sums in one number each."""
+    halves = row[7:13]
+    return (*row[:7], *map(of_halves, halves[::2], halves[1::2]), *row[13:])
 
 
 def _recent(row: Any) -> Recent:

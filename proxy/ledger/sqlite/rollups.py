@@ -15,6 +15,8 @@ from collections.abc import Sequence
 
 from proxy.ledger.late_prices import Columns, counted
 from proxy.ledger.spans import BUCKET_MS
+from proxy.ledger.sqlite.adding import add
+from proxy.ledger.sqlite.carried import of_span
 from proxy.ledger.sqlite.sums import GROUPS, SUMS, added_wide
 
 # By then most of what started in a quarter hour is booked. What comes later costs more.
@@ -34,7 +36,7 @@ _PASSED = (
     "rollups WHERE bucket_ms >= ? AND bucket_ms < ?"
 )
 _ADD_LATE = added_wide(_LATE)
-_ADD_PASSED = added_wide(_PASSED)
+_ADD_PASSED = added_wide(_PASSED, of_span("rollups", "bucket_ms >= ? AND bucket_ms < ?"))
 
 
 def fold(
@@ -48,12 +50,12 @@ def fold(
     execute = connection.execute
     (since_ms,) = execute(_UNTIL).fetchone()
     if min(starts_ms) // BUCKET_MS * BUCKET_MS < since_ms:
-        for statement in _ADD_LATE:
-            execute(statement, {"old_head": old_head})
+        for late in _ADD_LATE:
+            add(connection, late, {"old_head": old_head})
     # Not beyond the newest record: after an outage hours of records are booked in their order, and
     # they must not all be late.
     until_ms = (min(now_ms, max(starts_ms)) - GRACE_MS) // BUCKET_MS * BUCKET_MS
     if until_ms > since_ms:
-        for statement in _ADD_PASSED:
-            execute(statement, (since_ms, until_ms))
+        for passed in _ADD_PASSED:
+            add(connection, passed, (since_ms, until_ms))
         execute("UPDATE fold SET folded_until_ms = ?", (until_ms,))

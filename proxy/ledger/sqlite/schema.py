@@ -20,10 +20,19 @@ from proxy.ledger.late_prices import Columns, counted, moved
 from proxy.ledger.spans import BUCKET_MS, FOUR_HOURS_MS
 from proxy.ledger.sqlite.archive import ARCHIVES
 from proxy.ledger.sqlite.booking import SERVED_MODELS
+from proxy.ledger.sqlite.carried import CARRIED, CARRIED_SINCE
 from proxy.ledger.sqlite.closings import STATEMENTS
 from proxy.ledger.sqlite.credits import CREDIT_LINKS
 from proxy.ledger.sqlite.months import MONTHS
 from proxy.ledger.sqlite.notices import NOTICES
+from proxy.ledger.sqlite.past_sums import (
+    folded,
+    folded_on,
+    moved_into_rollups,
+    on_known_group,
+    summed,
+)
+from proxy.ledger.sqlite.rebuild import rebuild_if_due
 from proxy.ledger.sqlite.refusals import ANSWERABLE
 from proxy.ledger.sqlite.sums import (
     FIRST_SUMS,
@@ -32,13 +41,8 @@ from proxy.ledger.sqlite.sums import (
     MORE_SUMS,
     SUMS,
     WIDE,
-    folded,
-    folded_on,
-    moved_into_rollups,
     named,
-    on_known_group,
     same_group,
-    summed,
     wide,
 )
 from proxy.ledger.sqlite.tenants import TENANTS
@@ -336,6 +340,7 @@ MIGRATIONS: tuple[str, ...] = (
     STATEMENTS + _refusing("statements"),
     _KEYLESS,
     ARCHIVES + _refusing("archives") + _refusing("archived_sums"),
+    CARRIED,
 )
 SCHEMA_VERSION = len(MIGRATIONS)
 
@@ -389,3 +394,5 @@ def migrate(
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
+    if len(migrations) >= CARRIED_SINCE:
+        rebuild_if_due(connection)

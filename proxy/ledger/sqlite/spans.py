@@ -11,6 +11,7 @@ import msgspec
 from proxy.ledger.grouping import IN_ROLLUPS, TIMES, Ask, Window
 from proxy.ledger.late_prices import Columns, counted
 from proxy.ledger.spans import BUCKET_MS, QUARTERS, RECORDS, STEPS_MS, Piece, Reach, pieces
+from proxy.ledger.sqlite.carried import CARRIED_SINCE, UNIT, has_carried
 from proxy.ledger.sqlite.sums import GROUPS, HALF, KEYED, KEYLESS, MONEY, SUMS, SpanFamily
 
 # A version of the schema. An older ledger that was not opened for writing since then has only
@@ -31,18 +32,24 @@ def reach(connection: sqlite3.Connection, version: int) -> Reach:
         if version >= WIDE_SINCE_VERSION
         else (0,)
     )
-    return Reach(first_ms, until_ms, keyless=version >= KEYLESS_SINCE_VERSION)
+    keyless = version >= KEYLESS_SINCE_VERSION
+    return Reach(first_ms, until_ms, keyless, version >= CARRIED_SINCE and has_carried(connection))
 
 
 def source(
-    parts: Sequence[Piece], ask: Ask, family: SpanFamily = KEYED, *, with_bucket: bool = False
+    parts: Sequence[Piece],
+    ask: Ask,
+    family: SpanFamily = KEYED,
+    *,
+    with_bucket: bool = False,
+    carried: bool = False,
 ) -> Query:
     """A query for what is asked of these parts: the groups and two halves of each sum.
 
     The groups are the columns that `ask.by` names of roll-ups, and the currency. A half (`…_h`,
     `…_l`) has 32 bits: SQLite refuses to sum past 63 bits, and money may reach that. A group may
     come more than once. `with_bucket` puts the quarter hour `bucket_ms` in front; wide spans have
-    none.
+    none. `carried`: add what is carried of the sums, as `Reach` says.
     """
     found = []
     for part in parts:
@@ -52,11 +59,16 @@ def source(
         bucket = ["bucket_ms"] if with_bucket else []
         if part.table == RECORDS:
             found.append(_of_records(part, ask, bucket))
-        elif part.table == QUARTERS:
-            found.append(_of_quarters(ask, bucket, _within(part, ask)))
+            continue
+        if part.table == QUARTERS:
+            within = _within(part, ask)
+            found.append(_of_quarters(ask, bucket, within))
         else:
             where, bounds = ranged("bucket_ms", *_ends(part))
-            found.append(_of_wide(part.table, ask, family, "", (where, [*bounds])))
+            within = (where, [*bounds])
+            found.append(_of_wide(part.table, ask, family, "", within))
+        if carried:
+            found.append(_of_carried(part.table, ask, family, bucket, within))
     return _all(found)
 
 
@@ -71,30 +83,42 @@ def source_of_windows(reached: Reach, windows: Sequence[Window], ask: Ask) -> Qu
     for day, from_ms, to_ms in windows:
         for part in pieces(from_ms, to_ms, reached):
             if part.table == RECORDS or part.from_ms is None or part.to_ms is None:
-                query, values = source([part], ask, family)
+                query, values = source([part], ask, family, carried=reached.carried)
                 found.append((f"SELECT ? AS day, * FROM ({query})", [day, *values]))
             else:
                 spans = range(part.from_ms, part.to_ms, STEPS_MS[part.table])
                 starts.setdefault(part.table, []).extend((ms, day) for ms in spans)
-    found += [_by_day(table, of_table, ask, family) for table, of_table in starts.items()]
+    found += [
+        _by_day(table, of_table, ask, family, carried=reached.carried)
+        for table, of_table in starts.items()
+    ]
     return _all(found)
 
 
-def _by_day(table: str, starts: Sequence[tuple[int, str]], ask: Ask, family: SpanFamily) -> Query:
+def _by_day(
+    table: str,
+    starts: Sequence[tuple[int, str]],
+    ask: Ask,
+    family: SpanFamily,
+    *,
+    carried: bool,
+) -> Query:
     """What is asked of one table, by the day that belongs to each span."""
     spans = msgspec.json.encode([ms for ms, _ in starts]).decode()
     within: Query = ("bucket_ms IN (SELECT value FROM json_each(?))", [spans])
     if table == QUARTERS:
-        query, values = _of_quarters(ask, ["bucket_ms"], within)
+        chosen = within
+        found = _of_quarters(ask, ["bucket_ms"], chosen)
     else:
         first_ms, last_ms = min(ms for ms, _ in starts), max(ms for ms, _ in starts)
         where, bounds = ranged("bucket_ms", first_ms, last_ms + 1)
         # Where that would read more than is asked for.
         gaps = len(starts) < (last_ms - first_ms) // STEPS_MS[table] + 1
-        chosen: Query = (
-            (f"{where} AND {within[0]}", [*bounds, spans]) if gaps else (where, [*bounds])
-        )
-        query, values = _of_wide(table, ask, family, "bucket_ms", chosen)
+        chosen = (f"{where} AND {within[0]}", [*bounds, spans]) if gaps else (where, [*bounds])
+        found = _of_wide(table, ask, family, "bucket_ms", chosen)
+    if carried:
+        found = _all([found, _of_carried(table, ask, family, ["bucket_ms"], chosen)])
+    query, values = found
     columns = ", ".join([*groups_of(ask), *(f"{name}_h, {name}_l" for name in ask.names)])
     days = msgspec.json.encode([{"at": ms, "day": day} for ms, day in starts]).decode()
     clock = (
@@ -183,6 +207,20 @@ def _of_quarters(ask: Ask, bucket: Sequence[str], within: Query) -> Query:
     only, values = _only(ask)
     columns = [*bucket, *groups_of(ask), *(halves(name, name) for name in ask.names)]
     query = f"SELECT {', '.join(columns)} FROM rollups WHERE {within[0]}{only}"
+    return query, [*within[1], *values]
+
+
+def _of_carried(
+    table: str, ask: Ask, family: SpanFamily, bucket: Sequence[str], within: Query
+) -> Query:
+    """What is carried of a table's sums; of money in wide spans there is nothing."""
+    only, values = _only(ask)
+    of_unit = f"{{0}} * {UNIT // HALF} AS {{0}}_h, {{0}} * 0 AS {{0}}_l"
+    columns = [*bucket, *groups_of(ask), *(of_unit.format(name) for name in ask.names)]
+    span = table if table == QUARTERS else family.table(table)
+    query = (
+        f"SELECT {', '.join(columns)} FROM carried_sums WHERE span = '{span}' AND {within[0]}{only}"
+    )
     return query, [*within[1], *values]
 
 

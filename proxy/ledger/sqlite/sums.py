@@ -5,8 +5,6 @@ A roll-up has one row a group (`GROUPS`) and span of time, with the sums of `SUM
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import msgspec
 
 from proxy.ledger.late_prices import Columns, moved
@@ -83,7 +81,6 @@ KEYLESS = SpanFamily(
     tuple(zip(("teams_4h", "teams_daily", "teams_monthly"), _STARTS, strict=True)),
 )
 FAMILIES = (KEYED, KEYLESS)
-_SUM_MAX = 2**63 - 1
 
 
 def wide(sums: Sums) -> tuple[str, ...]:
@@ -95,32 +92,69 @@ def wide(sums: Sums) -> tuple[str, ...]:
     )
 
 
-def added(name: str) -> str:
-    """How an upsert adds to a sum. null + 5 is 5, null + null is null."""
-    # Past 63 bits SQLite's + makes a float, which a STRICT table would always refuse. So the sum
-    # stays at the bound.
-    return (
-        f"{name} = coalesce(max(-{_SUM_MAX}, min({_SUM_MAX}, {name} + excluded.{name})), {name}, "
-        f"excluded.{name})"
+class Adding(msgspec.Struct, frozen=True):
+    """How rows are added to one table of roll-ups; `adding.add` does it.
+
+    statement · adds them in one go, if no sum of them and of what is there is beyond 63 bits
+    rows · the rows by themselves: the start of the span, the groups, the sums
+    carried · where the rows are roll-ups themselves, what is carried of them; see `carried`
+    named · a statement that is done before, and gives each new group its number
+    """
+
+    table: str
+    groups: tuple[str, ...]
+    statement: str
+    rows: str
+    carried: str | None = None
+    names: str | None = None
+    named: str | None = None
+
+
+def summed_records(where: str) -> Adding:
+    """Adds the records that `where` chooses to the quarter hours."""
+    names = ", ".join(f"{expression} AS {name}" for name, expression in SUMS)
+    bucket = f"started_at_ms - started_at_ms % {BUCKET_MS} AS bucket_ms"
+    statement = f"""
+INSERT INTO rollups (bucket_ms, {_GROUPS}, {_NAMES})
+SELECT {bucket}, {_GROUPS}, {measures()}
+FROM records WHERE {where}
+GROUP BY 1, 2, 3, 4, 5, 6 {_ON_KNOWN_GROUP}"""
+    rows = f"SELECT {bucket}, {_GROUPS}, {names} FROM records WHERE {where}"
+    return Adding("rollups", GROUPS, statement, rows)
+
+
+def moved_into_rollups(where: str) -> Adding:
+    """Adds to the quarter hours what late prices moved.
+
+    `where` chooses the prices; see `proxy.ledger.late_prices`.
+    """
+    bucket = f"started_at_ms - started_at_ms % {BUCKET_MS} AS bucket_ms"
+    return added_quarters(moved(Columns([bucket], GROUPS, SUMS), where))
+
+
+def added_quarters(rows: str) -> Adding:
+    """Adds rows of `bucket_ms`, the groups and the sums to the quarter hours."""
+    sums = ", ".join(
+        f"coalesce(sum({name}), 0)" if name.endswith("requests") else f"sum({name})"
+        for name, _ in SUMS
     )
+    statement = f"""
+INSERT INTO rollups (bucket_ms, {_GROUPS}, {_NAMES})
+SELECT bucket_ms, {_GROUPS}, {sums} \
+FROM ({rows}) GROUP BY 1, 2, 3, 4, 5, 6 {_ON_KNOWN_GROUP}"""
+    return Adding("rollups", GROUPS, statement, rows)
 
 
-def summed(name: str) -> str:
-    """The bounded sum of any number of rows; SQLite's own `sum` fails past 63 bits."""
-    return (
-        f"max(-{_SUM_MAX}, min({_SUM_MAX}, sum({name} / {HALF}) * {HALF} + sum({name} % {HALF})))"
-    )
+def added_wide(source: str, carried: str | None = None) -> tuple[Adding, ...]:
+    """Adds the rows of `source` to all wide tables.
 
-
-def added_wide(source: str) -> tuple[str, ...]:
-    """The statements that add the rows of `source` to all wide tables; see `folded`."""
+    A row has `at`, the groups and the sums. `carried` is a query of the same columns and values;
+    see `Adding`.
+    """
     return tuple(
-        statement
+        _folded(table, span, source, carried, family, first=table == family.wide[0][0])
         for family in FAMILIES
-        for statement in (
-            named(source, family),
-            *(folded(table, span, source, family=family) for table, span in family.wide),
-        )
+        for table, span in family.wide
     )
 
 
@@ -133,23 +167,6 @@ def named(source: str, family: SpanFamily = KEYED) -> str:
     )
 
 
-def folded(table: str, span: str, source: str, of: Sums = SUMS, family: SpanFamily = KEYED) -> str:
-    """A statement that adds the rows of `source` to a wide table.
-
-    A row has `at`, the groups and the sums of a quarter hour's roll-up. Its group must have its
-    number already.
-    """
-    same = same_group("g", "s", family)
-    sums = [
-        sum
-        for name, _ in of
-        for sum in (
-            [f"sum({name} / {HALF})", f"sum({name} % {HALF})"] if name in MONEY else [summed(name)]
-        )
-    ]
-    return _upsert(table, span, of, sums, f"({source}) AS s JOIN {family.names} AS g ON {same}")
-
-
 def same_group(one: str, other: str, family: SpanFamily) -> str:
     """The condition that two rows are of the same group."""
     return " AND ".join(
@@ -160,32 +177,6 @@ def same_group(one: str, other: str, family: SpanFamily) -> str:
     )
 
 
-def folded_on(table: str, span: str, where: str, of: Sums = SUMS) -> str:
-    """A statement that adds spans of the narrowest wide table to a wider one.
-
-    `where` chooses the spans by their `at`.
-    """
-    narrowest = f"(SELECT group_id, bucket_ms AS at, {', '.join(wide(of))} FROM {WIDE[0][0]})"
-    return _upsert(
-        table,
-        span,
-        of,
-        list(map(summed, wide(of))),
-        f"rollup_groups AS g CROSS JOIN {narrowest} AS s ON s.group_id = g.id AND {where}",
-    )
-
-
-def _upsert(table: str, span: str, of: Sums, sums: Sequence[str], source: str) -> str:
-    return f"""
-INSERT INTO {table} (group_id, bucket_ms, {", ".join(wide(of))})
-SELECT g.id, {span.format(at="s.at")}, {", ".join(sums)}
-FROM {source} GROUP BY 1, 2
-ON CONFLICT (group_id, bucket_ms) DO UPDATE SET {", ".join(map(added, wide(of)))}"""
-
-
-_NEVER_NULL = ("key_id", "upstream")
-
-
 def measures(alias: str = "") -> str:
     """The select list that sums records into a roll-up's columns.
 
@@ -194,35 +185,60 @@ def measures(alias: str = "") -> str:
     return ", ".join(f"sum({expression}) AS {alias}{name}" for name, expression in SUMS)
 
 
-def summed_records(where: str) -> str:
-    """A statement that adds the records that `where` chooses to the quarter hours."""
-    names = ", ".join(name for name, _ in SUMS)
-    return f"""
-INSERT INTO rollups (bucket_ms, {", ".join(GROUPS)}, {names})
-SELECT started_at_ms - started_at_ms % {BUCKET_MS} AS bucket_ms, {", ".join(GROUPS)}, {measures()}
-FROM records WHERE {where}
-GROUP BY 1, 2, 3, 4, 5, 6 {on_known_group()}
-"""
+def summed_halves(name: str) -> str:
+    """The two columns of a sum of any size; see `of_halves`."""
+    return f"sum({name} / {HALF}), sum({name} % {HALF})"
 
 
-def moved_into_rollups(where: str, of: Sums = SUMS) -> str:
-    """A statement that adds to the quarter hours what late prices moved.
+def of_halves(high: int | None, low: int | None) -> int | None:
+    """The number that two halves are; None if it is not known."""
+    return None if high is None or low is None else high * HALF + low
 
-    `where` chooses the prices; see `proxy.ledger.late_prices`.
+
+def added(name: str) -> str:
+    """How an upsert adds to a sum. null + 5 is 5, null + null is null.
+
+    Past 63 bits SQLite's + makes a float, and a STRICT table refuses the statement.
     """
-    bucket = f"started_at_ms - started_at_ms % {BUCKET_MS} AS bucket_ms"
-    rows = moved(Columns([bucket], GROUPS, of), where)
-    sums = ", ".join(f"sum({name})" for name, _ in of)
-    return f"""
-INSERT INTO rollups (bucket_ms, {", ".join(GROUPS)}, {", ".join(name for name, _ in of)})
-SELECT bucket_ms, {", ".join(GROUPS)}, {sums} \
-FROM ({rows}) GROUP BY 1, 2, 3, 4, 5, 6 {on_known_group(of)}"""
+    return f"{name} = coalesce({name} + excluded.{name}, {name}, excluded.{name})"
 
 
-def on_known_group(of: Sums = SUMS) -> str:
-    """How an upsert adds to the quarter hours."""
-    return f"""
+def _folded(
+    table: str, span: str, source: str, carried: str | None, family: SpanFamily, *, first: bool
+) -> Adding:
+    groups = ", ".join(family.groups)
+    sums = [
+        sum
+        for name, _ in SUMS
+        for sum in (
+            [f"sum({name} / {HALF})", f"sum({name} % {HALF})"]
+            if name in MONEY
+            else [f"sum({name})"]
+        )
+    ]
+    columns = wide(SUMS)
+    statement = f"""
+INSERT INTO {table} (group_id, bucket_ms, {", ".join(columns)})
+SELECT g.id, {span.format(at="s.at")}, {", ".join(sums)}
+FROM ({source}) AS s JOIN {family.names} AS g ON {same_group("g", "s", family)} GROUP BY 1, 2
+ON CONFLICT (group_id, bucket_ms) DO UPDATE SET {", ".join(map(added, columns))}"""
+    shown = f"SELECT {span.format(at='at')}, {groups}, {_NAMES}"
+    return Adding(
+        table,
+        family.groups,
+        statement,
+        f"{shown} FROM ({source})",
+        None if carried is None else f"{shown} FROM ({carried})",
+        family.names,
+        named(source, family) if first else None,
+    )
+
+
+_NEVER_NULL = ("key_id", "upstream")
+_GROUPS = ", ".join(GROUPS)
+_NAMES = ", ".join(name for name, _ in SUMS)
+_ON_KNOWN_GROUP = f"""
 ON CONFLICT \
 (bucket_ms, key_id, ifnull(team, 0), ifnull(model_requested, 0), upstream, ifnull(currency, 0)) \
 DO UPDATE SET
-{", ".join(added(name) for name, _ in of)}"""
+{", ".join(added(name) for name, _ in SUMS)}"""

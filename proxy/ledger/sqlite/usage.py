@@ -18,7 +18,7 @@ from proxy.ledger.reading import LABEL, TAG, UsageRow
 from proxy.ledger.spans import BUCKET_MS, Reach, pieces
 from proxy.ledger.sqlite.archive import archived_flags, check_in_book
 from proxy.ledger.sqlite.spans import buckets, family_of, halves, ranged, source, source_of_windows
-from proxy.ledger.sqlite.sums import GROUPS, HALF, MONEY, SUMS
+from proxy.ledger.sqlite.sums import GROUPS, HALF, SUMS
 
 
 def _of_usage(name: str) -> str:
@@ -60,15 +60,13 @@ def grouped(connection: sqlite3.Connection, reached: Reach, ask: Ask) -> list[Us
             lambda ms, name=name: grouping.local_time(name, ms, zone),
             deterministic=True,
         )
-    rows: list[Line] | None
     try:
         rows = _sums(connection, reached, ask)
     except sqlite3.OperationalError as error:
         if str(error) != "integer overflow":
             raise
-        rows = None
-    if rows is None or _absurd(rows, len(by) + 1, names):
-        rows = _sums(connection, Reach(reached.first_ms, 0), ask)
+        # Counts of wide spans that only together are beyond 63 bits: quarter hours are halved.
+        rows = _sums(connection, msgspec.structs.replace(reached, folded_until_ms=0), ask)
     first = len(by) + 1
     found = {
         row[:first]: grouping.usage_row(by, names, row, _whole(row[first:]))
@@ -146,20 +144,6 @@ def _flagged(connection: sqlite3.Connection, ask: Ask) -> dict[Line, int]:
     return found
 
 
-def _absurd(rows: Sequence[Line], first: int, names: Sequence[str]) -> bool:
-    """Whether counts are so high that a wide span may have reached its bound.
-
-    Only a vendor's mistake makes them so high. Quarter hours then give the better answer. Money is
-    not looked at: it has no such bound.
-    """
-    highs = [first + 2 * n for n, name in enumerate(names) if name not in MONEY]
-    return any(
-        isinstance(high := row[place], int) and abs(high) >= HALF // 4
-        for row in rows
-        for place in highs
-    )
-
-
 def _sums(connection: sqlite3.Connection, reached: Reach, ask: Ask) -> list[Line]:
     """The sums by group and currency, sorted by them."""
     if grouping.reads_records(ask):
@@ -187,6 +171,7 @@ def _of_range(connection: sqlite3.Connection, reached: Reach, ask: Ask) -> list[
         ask,
         family_of(reached, ask),
         with_bucket=by_time,
+        carried=reached.carried,
     )
     return _asked(connection, ask, rows, bounds)
 

@@ -15,6 +15,7 @@ import msgspec
 
 from proxy.ledger.late_prices import Columns, moved
 from proxy.ledger.spans import BUCKET_MS
+from proxy.ledger.sqlite.carried import has_carried
 from proxy.ledger.sqlite.sum_stretches import DAY_MS, STEP_ROWS, SumsPlace, begun, stretch
 from proxy.ledger.sqlite.sums import (
     FAMILIES,
@@ -47,7 +48,6 @@ _ROWS: Final = (
     f"{moved(Columns([_BUCKET], GROUPS, SUMS), _WITHIN)}"
 )
 _COUNT: Final = f"SELECT count(*) FROM records WHERE {_WITHIN.format(row='records')}"
-_BESIDE: Final = "SELECT 1 FROM sqlite_schema WHERE name = 'carried_sums'"
 
 
 class QuickPlace(msgspec.Struct, frozen=True):
@@ -217,7 +217,7 @@ def _agreeing(
 ) -> int | None:
     """How many lines both queries have, if they have the same; None: they may not."""
     try:
-        if _carries(connection):
+        if has_carried(connection):
             return None
         left = {line for (line,) in connection.execute(expected, values)}
         found = len(left)
@@ -230,10 +230,3 @@ def _agreeing(
             raise
         return None
     return None if left else found
-
-
-def _carries(connection: sqlite3.Connection) -> bool:
-    """Whether parts of sums stand in a table beside the roll-ups."""
-    if connection.execute(_BESIDE).fetchone() is None:
-        return False
-    return connection.execute("SELECT 1 FROM carried_sums LIMIT 1").fetchone() is not None

@@ -11,7 +11,7 @@ import math
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 import msgspec
 
@@ -19,16 +19,15 @@ from proxy.core.records.chain import FINDINGS_MAX, Flaw
 from proxy.ledger.late_prices import Columns, moved
 from proxy.ledger.spans import BUCKET_MS
 from proxy.ledger.sqlite.archive import archived_lines, archived_until
+from proxy.ledger.sqlite.carried import Key, Totals, added, carried, with_carried
+from proxy.ledger.sqlite.carried import strays as carried_of_none
 from proxy.ledger.sqlite.sum_stretches import DAY_MS, STEP_ROWS, SumsPlace, begun, stretch
 from proxy.ledger.sqlite.sums import FAMILIES, GROUPS, HALF, KEYED, MONEY, SUMS, SpanFamily
 from proxy.ledger.sqlite.verify_quickly import is_quick, quarters_agree, strays, wide_quickly
+from proxy.ledger.stretches import END_MS, FIRST_MS
 from proxy.ledger.verification import VerifyStep
 
 SUMS_SINCE: Final = 8  # the schema version: the roll-ups have all sums since then
-_BOUND: Final = 2**63 - 1  # where a sum stays that would be beyond
-
-Key: TypeAlias = tuple[str | int | None, ...]  # the start of the span, then the groups
-Totals: TypeAlias = tuple[int | None, ...]  # in the order of SUMS
 
 _NAMES = tuple(name for name, _ in SUMS)
 _GROUPS = ", ".join(GROUPS)
@@ -72,10 +71,12 @@ def rollups_step(
         return _step(at, bounds, agreeing, ())
     counted, rows = _of_records(connection, bounds)
     for key, totals in archived:
-        counted[key] = _added(counted.get(key), totals)
-    found = _differences(
-        "rollups", "quarter hour", counted, _lines(connection.execute(_ROLLUPS, bounds))
+        counted[key] = added(counted.get(key), totals)
+    stored = with_carried(
+        _lines(connection.execute(_ROLLUPS, bounds)),
+        carried(connection, "rollups", GROUPS, bounds),
     )
+    found = _differences("rollups", "quarter hour", counted, stored)
     return _step(at, bounds, rows, found)
 
 
@@ -116,7 +117,8 @@ def wide_step(
         for table, span in family.wide[:-1]:
             names = [span.format(at="bucket_ms"), *family.groups]
             lines = _summed(connection, names, _NAMES, source, within)
-            counted = dict(_lines(lines, family.groups))
+            beside = carried(connection, "rollups", family.groups, within, names[0])
+            counted = dict(with_carried(_lines(lines, family.groups), beside))
             rows += len(counted)
             stored = _wide(connection, family, table, bounds)
             found += _differences(table, "span", counted, stored, family.groups)
@@ -128,7 +130,7 @@ def _with_months(
     connection: sqlite3.Connection, step: VerifyStep, families: Sequence[SpanFamily]
 ) -> VerifyStep:
     """The last step, with the months and with spans that belong to no group."""
-    always = (-(2**63), _BOUND)
+    always = (FIRST_MS, END_MS)
     rows = 0
     found: list[Flaw] = []
     for family in families:
@@ -136,13 +138,15 @@ def _with_months(
         counted: dict[Key, Totals] = {}
         start = span.format(at="bucket_ms")
         for key, totals in _wide(connection, family, days, always, start):
-            counted[key] = _added(counted.get(key), totals)
+            counted[key] = added(counted.get(key), totals)
         rows += len(counted)
         stored = _wide(connection, family, months, always)
         found += _differences(months, "month", counted, stored, family.groups)
         for table, _ in family.wide:
             if count := strays(connection, family, table):
                 found.append(Flaw(table, f"{table}: {count} spans belong to no group"))
+    if count := carried_of_none(connection):
+        found.append(Flaw("carried_sums", f"{count} parts of sums belong to no roll-up"))
     return msgspec.structs.replace(
         step,
         rows=step.rows + rows,
@@ -177,7 +181,7 @@ def _of_records(
         names = ["bucket_ms", *GROUPS]
         lines = _summed(connection, names, _NAMES, f"FROM ({_MOVED})", bounds)
         for key, totals in _lines(lines):
-            counted[key] = _added(counted.get(key), totals)
+            counted[key] = added(counted.get(key), totals)
     return counted, rows
 
 
@@ -225,7 +229,18 @@ def _wide(
     bounds: tuple[int, int],
     start: str = "bucket_ms",
 ) -> Iterator[tuple[Key, Totals]]:
-    """The rows of a wide table, money as one number."""
+    """The sums of a wide table's rows, each in one number."""
+    beside = carried(connection, table, family.groups, bounds, start)
+    return with_carried(_wide_rows(connection, family, table, bounds, start), beside)
+
+
+def _wide_rows(
+    connection: sqlite3.Connection,
+    family: SpanFamily,
+    table: str,
+    bounds: tuple[int, int],
+    start: str,
+) -> Iterator[tuple[Key, Totals]]:
     sums = ", ".join(f"{name}_high, {name}_low" if name in MONEY else name for name in _NAMES)
     for row in connection.execute(
         f"SELECT {start}, {', '.join(family.groups)}, {sums} FROM {family.names} AS g "
@@ -248,15 +263,6 @@ def _of_halves(high: Any, low: Any) -> Any:
     return math.nan if high is None or low is None else high * HALF + low
 
 
-def _added(one: Totals | None, other: Totals) -> Totals:
-    """The sums of both; unknown and unknown is unknown."""
-    if one is None:
-        return other
-    return tuple(
-        b if a is None else a if b is None else a + b for a, b in zip(one, other, strict=True)
-    )
-
-
 def _differences(
     part: str,
     what: str,
@@ -273,19 +279,12 @@ def _differences(
         wrong = [
             f"{name} is {_shown(has)} and must be {_shown(must)}"
             for name, has, must in zip(_NAMES, totals, expected, strict=True)
-            if not _same(has, must)
+            if type(has) is not type(must) or has != must
         ]
         if wrong:
             yield Flaw(part, f"{_named(what, key, groups)}: {', '.join(wrong)}")
     for key in counted:
         yield Flaw(part, f"{_named(what, key, groups)}: it is missing")
-
-
-def _same(has: object, must: int | None) -> bool:
-    """Whether the stored sum is right. One beyond 63 bits stays at the bound."""
-    if type(has) is type(must) and has == must:
-        return True
-    return must is not None and abs(must) >= _BOUND and has == (_BOUND if must > 0 else -_BOUND)
 
 
 def _named(what: str, key: Key, groups: Sequence[str]) -> str:

@@ -39,12 +39,15 @@ def everything(connection: sqlite3.Connection) -> dict[str, list[tuple[Any, ...]
     return {table: rows(connection, f"SELECT * FROM {table}") for table in tables}
 
 
-def test_a_sum_beyond_63_bits_stays_at_the_bound_and_booking_goes_on(
+def test_a_sum_beyond_63_bits_is_carried_and_booking_goes_on(
     connection: sqlite3.Connection, book: Booker
 ) -> None:
     for n in range(3):
         put(book, *(make_record(n * 64 + i, output_tokens=2**56) for i in range(64)), after=n * 64)
-    assert rows(connection, "SELECT requests, output_tokens FROM rollups") == [(192, 2**63 - 1)]
+    [(requests, tokens)] = rows(connection, "SELECT requests, output_tokens FROM rollups")
+    query = "SELECT output_tokens FROM carried_sums WHERE span = 'rollups'"
+    [(units,)] = rows(connection, query)
+    assert (requests, tokens + units * 2**62) == (192, 192 * 2**56)
 
 
 def put(book: Booker, *records: UsageRecord, after: int = 0) -> Booked:

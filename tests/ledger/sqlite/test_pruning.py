@@ -333,3 +333,33 @@ def test_whatever_was_booked_sums_stay_and_the_book_verifies(
         rebuild(opened_one)
     assert told(path) == before and not verified(path).findings
     assert reader_of(path).head() == len(some) + 1
+
+
+def test_sums_beyond_63_bits_stay_when_their_records_leave(tmp_path: Path) -> None:
+    connection, book = open_book(tmp_path / "ledger.db")
+    connection.execute("PRAGMA journal_mode = WAL")
+    (tmp_path / "ledger.key").write_text(KEY.hex())
+    for start in range(0, 320, 64):
+        huge = [
+            make_record(
+                start + n, charge_nano=2**56 - n, cost_nano=-(2**56), currency="VND",
+                input_tokens=2**56, inconsistent=n == 5,
+            )
+            for n in range(64)
+        ]  # fmt: skip
+        book.book(Batch("w0", numbered(*huge, after=start)))
+    at_ms = START_MS + 60 * DAY_MS
+    later = Booker(connection, KEY, lambda: at_ms)
+    later.book(Batch("w0", numbered(make_record(900, started_at_ms=at_ms), after=320)))
+    connection.close()
+    path = tmp_path / "ledger.db"
+    seal_all(path)
+    before = told(path)
+    pruned(path)
+    assert told(path) == before and not verified(path).findings
+    with opened(path) as connection:
+        [archive] = archives(connection)
+        rebuild(connection)
+    assert archive.totals.costs == {"VND": -320 * 2**56}
+    assert archive.totals.input_tokens == 320 * 2**56
+    assert told(path) == before and not verified(path).findings

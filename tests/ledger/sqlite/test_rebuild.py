@@ -13,7 +13,11 @@ from tests.ledger.samples import make_record, numbered, open_book, rows
 from tests.ledger.whole_book import forger_of, verified, whole_book
 
 NAMED = "JOIN rollup_groups AS g ON g.id = group_id"
-TABLES = ("rollups", *(f"rollups_{span} {NAMED}" for span in ("4h", "daily", "monthly")))
+TABLES = (
+    "rollups",
+    "carried_sums",
+    *(f"rollups_{span} {NAMED}" for span in ("4h", "daily", "monthly")),
+)
 
 
 def sums(connection: sqlite3.Connection) -> list[list[dict[str, object]]]:
@@ -74,7 +78,7 @@ def test_a_failure_leaves_them_as_they_were(tmp_path: Path) -> None:
     connection.close()
 
 
-def test_sums_beyond_63_bits_stay_at_the_bound(tmp_path: Path) -> None:
+def test_sums_beyond_63_bits_are_made_anew_exactly(tmp_path: Path) -> None:
     connection, book = open_book(tmp_path / "ledger.db")
     for start in range(0, 192, 64):
         huge = [make_record(start + n, cost_nano=2**56, currency="VND") for n in range(64)]
@@ -82,7 +86,9 @@ def test_sums_beyond_63_bits_stay_at_the_bound(tmp_path: Path) -> None:
     before = sums(connection)
     rebuild(connection)
     assert sums(connection) == before
-    assert rows(connection, "SELECT cost_nano FROM rollups") == [(2**63 - 1,)]
+    query = "SELECT r.cost_nano, c.cost_nano FROM rollups AS r JOIN carried_sums AS c"
+    [(kept, units)] = rows(connection, f"{query} ON c.span = 'rollups'")
+    assert kept + units * 2**62 == 192 * 2**56
     connection.close()
 
 

@@ -17,6 +17,7 @@ from proxy.ledger.sqlite.booking import Booker
 from proxy.ledger.sqlite.rollups import GRACE_MS
 from proxy.ledger.sqlite.schema import MIGRATIONS, migrate
 from proxy.ledger.sqlite.sums import GROUPS, MONEY, MORE_SUMS, SUMS, WIDE
+from proxy.ledger.sqlite.verify_sums import wide_step
 from tests.ledger.samples import KEY, START_MS, make_record, numbered, records, rows
 from tests.support.effort import examples
 
@@ -155,7 +156,7 @@ def test_a_start_that_no_calendar_knows_stops_no_booking(connection: sqlite3.Con
     ] * 3
 
 
-def test_counts_beyond_63_bits_stay_at_the_bound_and_booking_goes_on(
+def test_sums_beyond_63_bits_are_folded_whole_and_booking_goes_on(
     connection: sqlite3.Connection,
 ) -> None:
     for n in range(4):
@@ -182,8 +183,14 @@ def test_counts_beyond_63_bits_stay_at_the_bound_and_booking_goes_on(
         make_record(1000, output_tokens=2**56, currency="VND"),
         after=257,
     )
+    assert wide_step(connection, None, quickly=False).findings == []
     for table, _ in WIDE:
-        assert rows(
+        [(requests, tokens, high)] = rows(
             connection,
-            f"SELECT sum(requests), max(output_tokens), sum(charge_nano_high) * 1.0 * 4294967296 FROM {table}",
-        ) == [(257, 2**63 - 1, 256.0 * 2**56)]
+            f"SELECT sum(requests), max(output_tokens), sum(charge_nano_high) FROM {table}",
+        )
+        [(units,)] = rows(
+            connection, "SELECT output_tokens FROM carried_sums WHERE span = ?", table
+        )
+        assert (requests, high * 2**32) == (257, 256 * 2**56)
+        assert tokens + units * 2**62 == 256 * 2**56 + 2**56

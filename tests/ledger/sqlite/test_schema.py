@@ -114,12 +114,12 @@ def test_an_upsert_changes_nothing_either(booked: sqlite3.Connection) -> None:
 
 
 def test_the_schema_says_its_version(booked: sqlite3.Connection) -> None:
-    assert schema_version(booked, "x") == SCHEMA_VERSION == 16
+    assert schema_version(booked, "x") == SCHEMA_VERSION == 17
 
 
 def test_a_database_of_a_newer_version_is_refused(booked: sqlite3.Connection) -> None:
     booked.execute("PRAGMA user_version = 99")
-    with pytest.raises(LedgerError, match=r"schema version 99.*up to 16.*newer version"):
+    with pytest.raises(LedgerError, match=r"schema version 99.*up to 17.*newer version"):
         migrate(booked, "ledger.db")
 
 
@@ -142,7 +142,7 @@ def test_a_later_migration_keeps_rows_and_hashes(booked: sqlite3.Connection) -> 
     before = rows(booked, f"SELECT {', '.join(COLUMNS)} FROM records")
     migrate(booked, "x", (*MIGRATIONS, "ALTER TABLE records ADD COLUMN region TEXT;"))
     assert rows(booked, f"SELECT {', '.join(COLUMNS)} FROM records") == before
-    assert rows(booked, "PRAGMA user_version") == [(17,)]
+    assert rows(booked, "PRAGMA user_version") == [(18,)]
     Booker(booked, KEY, lambda: START_MS).book(Batch("w0", numbered(make_record(9))))
     assert rows(booked, "SELECT count(*), count(region) FROM records") == [(4, 0)]
 
@@ -152,7 +152,7 @@ def test_a_migration_that_fails_leaves_the_version_before_it(booked: sqlite3.Con
     with pytest.raises(sqlite3.OperationalError):
         migrate(booked, "x", (*MIGRATIONS, "CREATE TABLE half (a); CREATE TABLE records (a);"))
     assert rows(booked, "SELECT * FROM sqlite_schema") == before
-    assert rows(booked, "PRAGMA user_version") == [(16,)]
+    assert rows(booked, "PRAGMA user_version") == [(17,)]
 
 
 def test_a_released_migration_is_never_edited() -> None:
@@ -163,7 +163,7 @@ def test_a_released_migration_is_never_edited() -> None:
         "f13da70f6cb6fbef", "6b31257ff48e29f8", "108924cef4dd1eed", "bb619b8ecfdd9e1e",
         "2825a72a155c0e6f", "4078a23a5bd9cc31", "e9edfaf552448331", "d85cddf1f2bda9c6",
         "a71a3bf621132ac9", "93e5d4aedd2cca72", "34899c057b2a9ffb", "8ea6468a7f4526a2", "76a8af084f16faaf",
-        "1347fe5d19aec238", "78d5ea0e557a6552", "47443decfc53b9ff",
+        "1347fe5d19aec238", "78d5ea0e557a6552", "47443decfc53b9ff", "d8977eee56096f5f",
     ]  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""How sums are added to: nulls, and the bound of 63 bits."""
+"""How sums are added to: nulls, and no further than 63 bits."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import sqlite3
 import pytest
 
 from proxy.ledger.spans import BUCKET_MS
+from proxy.ledger.sqlite.adding import is_beyond
 from proxy.ledger.sqlite.sums import SUMS, WIDE, added, measures
 from tests.ledger.samples import START_MS
 
@@ -20,21 +21,27 @@ MOST = 2**63 - 1
         (None, 5, 5),
         (5, None, 5),
         (None, None, None),
-        (MOST, 1, MOST),
-        (-MOST, -1, -MOST),
         (MOST, -MOST, 0),
+        (MOST, 1, "refused"),
+        (-MOST, -2, "refused"),
+        (-MOST, -1000, "refused"),
     ],
 )
 def test_an_upsert_adds_within_63_bits(
-    before: int | None, more: int | None, after: int | None
+    before: int | None, more: int | None, after: int | str | None
 ) -> None:
-    """A float, which SQLite makes of more, would be refused by a STRICT table for ever."""
+    """A float, which SQLite makes of more, is refused by a STRICT table: `adding` goes on then."""
     connection = sqlite3.connect(":memory:")
     connection.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, n INTEGER) STRICT")
-    for value in (before, more):
-        connection.execute(
-            f"INSERT INTO t VALUES (1, ?) ON CONFLICT (id) DO UPDATE SET {added('n')}", (value,)
-        )
+    upsert = f"INSERT INTO t VALUES (1, ?) ON CONFLICT (id) DO UPDATE SET {added('n')}"
+    connection.execute(upsert, (before,))
+    if after == "refused":
+        with pytest.raises(sqlite3.IntegrityError) as raised:
+            connection.execute(upsert, (more,))
+        assert is_beyond(raised.value)
+        after = before
+    else:
+        connection.execute(upsert, (more,))
     assert connection.execute("SELECT n FROM t").fetchone() == (after,)
     connection.close()
 
