@@ -18,6 +18,8 @@ from proxy.core.reconciling.line_reader import UnreadableBill
 
 ROWS_WAITING_MAX: Final = 100_000  # of one bucket; beyond it, what follows its results is not read
 _NESTED_MAX: Final = 32
+VALUE_CHARS_MAX: Final = 1 << 20
+MEMBERS_MAX: Final = 4096
 # Members of a page that name the next one, and whether there is one; without `_`.
 _MORE: Final = frozenset(("hasmore",))
 _NEXT: Final = frozenset("nextpage nextpagetoken nexttoken nextcursor nextlink nexturl".split())
@@ -87,12 +89,20 @@ class BillPages:
 
 
 class _Bytes:
-    """Text as a file of UTF-8."""
+    """Text as a file of UTF-8. `quiet`: how much was read since anything was found in it."""
 
-    def __init__(self, text: IO[str]) -> None:
+    def __init__(self, text: IO[str], name: str) -> None:
         self._text = text
+        self._name = name
+        self.quiet = 0
 
     def read(self, size: int = -1) -> bytes:
+        if self.quiet > VALUE_CHARS_MAX:
+            raise UnreadableBill(
+                f"{self._name} has a text or a number of more than {VALUE_CHARS_MAX:,} characters: "
+                "no bill has"
+            )
+        self.quiet += size
         return self._text.read(size).encode("utf-8", "surrogatepass").removeprefix(b"\xef\xbb\xbf")
 
 
@@ -105,7 +115,9 @@ def json_rows(text: IO[str], name: str, pages: BillPages | None = None) -> Itera
     stack: list[_Object | None] = []  # None: a list
     keys: list[str] = []
     try:
-        for event, value in ijson.basic_parse(_Bytes(text), multiple_values=True):
+        source = _Bytes(text, name)
+        for event, value in ijson.basic_parse(source, multiple_values=True):
+            source.quiet = 0
             if event == "map_key":
                 keys[-1] = value
             elif event == "start_map":
@@ -121,6 +133,10 @@ def json_rows(text: IO[str], name: str, pages: BillPages | None = None) -> Itera
             elif event == "end_array":
                 stack.pop()
             elif stack and (inside := stack[-1]) is not None:
+                if len(inside.members) >= MEMBERS_MAX:
+                    raise UnreadableBill(
+                        f"{name} has an object of more than {MEMBERS_MAX:,} members"
+                    )
                 inside.members[f"{inside.path}{keys[-1]}"] = _text(event, value)
     except (ijson.JSONError, UnicodeError, ValueError, *BROKEN) as error:
         if isinstance(error, UnreadableBill):

@@ -17,7 +17,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, Any, Final
 
 import msgspec
 
@@ -27,6 +27,11 @@ from proxy.core.reconciling.line_reader import UnreadableBill
 Row = dict[str, str]
 
 SEPARATORS: Final = (",", ";", "\t", "|")
+# Beyond these a file is no bill, and is not read into memory to find that out.
+LINE_CHARS_MAX: Final = 1 << 20
+COLUMNS_MAX: Final = 4096
+UNPACKED_SURE_BYTES: Final = 1 << 30
+UNPACKED_TIMES_MAX: Final = 400  # as much as it is packed; bills are packed to a twentieth
 HEAD_ROWS_MAX: Final = 20  # a bill may begin with a title and the account's name
 _DIGITS: Final = re.compile(r"([0-9]+)")
 _CHUNK_BYTES: Final = 1 << 20
@@ -82,11 +87,19 @@ def packed(path: Path, stack: ExitStack) -> list[Packed]:
         if "[Content_Types].xml" in names:
             raise UnreadableBill(f"{path} is an Excel workbook: save its sheet as csv")
         return [
-            Packed(f"{path}:{name}", _unpacking(lambda name=name: archive.open(name)))  # type: ignore[misc]
+            Packed(
+                f"{path}:{name}",
+                _unpacking(
+                    lambda name=name: archive.open(name),  # type: ignore[misc]
+                    archive.getinfo(name).compress_size,
+                    f"{path}:{name}",
+                ),
+            )
             for name in sorted(names, key=_natural)
             if not name.startswith("__MACOSX")
         ]
-    return [Packed(str(path), _unpacking(lambda: path.open("rb")))]
+    opened = _unpacking(lambda: path.open("rb"), path.stat().st_size, str(path))
+    return [Packed(str(path), opened)]
 
 
 def sheet(file: Packed, fits: Fits, stack: ExitStack, pages: BillPages | None = None) -> Sheet:
@@ -116,15 +129,46 @@ def _natural(name: str) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdigit() else (0, part) for part in _DIGITS.split(name)]
 
 
-def _unpacking(opened: Callable[[], IO[bytes]]) -> Callable[[], IO[bytes]]:
-    """Opens it, and unpacks it if it is gz."""
+def _unpacking(
+    opened: Callable[[], IO[bytes]], packed_bytes: int, name: str
+) -> Callable[[], IO[bytes]]:
+    """Opens it, and unpacks it if it is gz. Reading too much of it raises UnreadableBill."""
+    most = max(UNPACKED_SURE_BYTES, UNPACKED_TIMES_MAX * packed_bytes)
 
     def unpacked() -> IO[bytes]:
         with opened() as file:
             gz = file.read(2) == b"\x1f\x8b"
-        return _Gz(opened()) if gz else opened()  # type: ignore[return-value]
+        file = _Gz(opened()) if gz else opened()  # type: ignore[assignment]
+        return io.BufferedReader(_Bounded(file, most, name), _CHUNK_BYTES)
 
     return unpacked
+
+
+class _Bounded(io.RawIOBase):
+    """The first `most` bytes of a file, which it closes."""
+
+    def __init__(self, file: IO[bytes], most: int, name: str) -> None:
+        self._file = file
+        self._left = most
+        self._name = name
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        chunk = self._file.read(len(buffer))
+        self._left -= len(chunk)
+        if self._left < 0:
+            raise UnreadableBill(
+                f"{self._name} unpacks to much more than a bill has: unpack it yourself, and look "
+                "at what it is"
+            )
+        buffer[: len(chunk)] = chunk
+        return len(chunk)
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
 
 
 class _Gz(gzip.GzipFile):
@@ -152,6 +196,10 @@ def _encoding(file: Packed, start: bytes) -> str:
         try:
             with file.open() as opened:
                 while chunk := opened.read(_CHUNK_BYTES):
+                    if b"\0" in chunk:
+                        raise UnreadableBill(
+                            f"{file.name} has zero bytes, which no text has: download it again"
+                        )
                     decoder.decode(chunk)
                 decoder.decode(b"", True)
         except UnicodeDecodeError:
@@ -174,7 +222,7 @@ def _text(file: Packed, encoding: str, stack: ExitStack) -> IO[str]:
 
 
 def _csv_sheet(file: Packed, text: IO[str], fits: Fits, again: Callable[[], IO[str]]) -> Sheet:
-    lines = [line for line, _ in zip(text, range(HEAD_ROWS_MAX), strict=False)]
+    lines = list(itertools.islice(_lines(text, file.name), HEAD_ROWS_MAX))
     told = lines[0].strip().strip('"') if lines else ""
     named = [told[4]] if told.lower().startswith("sep=") and len(told) == 5 else []
     widest: list[str] = []
@@ -184,6 +232,11 @@ def _csv_sheet(file: Packed, text: IO[str], fits: Fits, again: Callable[[], IO[s
         except csv.Error as error:
             raise UnreadableBill(f"{file.name} is no csv: {error}") from error
         for place, cells in enumerate(heads):
+            if len(cells) > COLUMNS_MAX:
+                raise UnreadableBill(
+                    f"{file.name}, line {place + 1} has {len(cells):,} columns: no bill has more "
+                    f"than {COLUMNS_MAX:,}"
+                )
             if len(cells) > len(widest):
                 widest = cells
             if fits(cells):
@@ -192,10 +245,23 @@ def _csv_sheet(file: Packed, text: IO[str], fits: Fits, again: Callable[[], IO[s
     return Sheet(file.name, widest, iter(()))
 
 
+def _lines(text: IO[str], name: str) -> Iterator[str]:
+    """The lines of a file. Raises UnreadableBill for one that is too long to hold."""
+    number = 0
+    while line := text.readline(LINE_CHARS_MAX):
+        number += 1
+        if len(line) == LINE_CHARS_MAX:
+            raise UnreadableBill(
+                f"{name}, line {number} has more than {LINE_CHARS_MAX:,} characters: no line of a "
+                "bill is so long"
+            )
+        yield line
+
+
 def _csv_rows(
     file: Packed, text: IO[str], separator: str, head: int, columns: list[str]
 ) -> Iterator[tuple[int, Row]]:
-    reader = csv.reader(text, delimiter=separator)
+    reader = csv.reader(_lines(text, file.name), delimiter=separator)
     try:
         for cells in itertools.islice(reader, head + 1, None):
             if any(cells[len(columns) :]):
@@ -206,7 +272,9 @@ def _csv_rows(
             if cells:
                 yield reader.line_num, dict(zip(columns, cells, strict=False))
     except csv.Error as error:
-        raise UnreadableBill(f"{file.name}, line {reader.line_num}: {error}") from error
+        raise UnreadableBill(
+            f"{file.name}, line {reader.line_num}: {error}; a quotation mark may lack its pair"
+        ) from error
     except BROKEN as error:
         raise _broken(file, error) from error
 

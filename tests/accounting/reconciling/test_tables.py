@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from proxy.accounting.reconciling import tables
 from proxy.accounting.reconciling.tables import packed, sheet
 from proxy.core.reconciling.line_reader import UnreadableBill
 
@@ -90,6 +91,12 @@ WRONG: dict[str, tuple[bytes, str]] = {
     "half a zip": (zipped(a__csv=TEXT.encode() * 90)[:-30], "broken zip"),
     "half a JSON": (b'{"data": [{"model": "a", "cost": 1}, {"mod', "no whole JSON"),
     "deep JSON": (b'{"a":' * 99 + b"1" + b"}" * 99, "nested too deeply"),
+    "zero bytes": (b"model,cost\na,1\0\n", "has zero bytes, which no text has"),
+    "a line without an end": (b"model,cost\na," + b"1" * (1 << 20), "line 2 has more than 1,048,576 characters"),
+    "too many columns": (b"model," + b",".join(b"c" for _ in range(5_000)), "line 1 has 5,001 columns"),
+    "an open quote": (b'model,cost\n"a,1\n' + b"b,2\n" * 50_000, "quotation mark may lack its pair"),
+    "JSON with an endless text": (b'[{"model": "' + b"a" * (3 << 20), "a text or a number of more than"),
+    "JSON with an endless object": (b"[{" + b",".join(b'"%d":1' % n for n in range(5_000)) + b"}]", "more than 4,096 members"),
     "no text": (bytes(range(128, 256)) * 9, "in no encoding that is read"),
     "a database": (b"SQLite format 3\0" + b"\0\x10" * 300 + b"\xd8\0" * 2, "in no encoding that"),
     "UTF-16 cut short": (TEXT.encode("utf-16")[:-1], "in no encoding that is read"),
@@ -102,6 +109,26 @@ def test_what_is_no_table_is_said_to_be(tmp_path: Path, what: str) -> None:
     path = tmp_path / "bill"
     path.write_bytes(content)
     with pytest.raises(UnreadableBill, match=said):
+        rows_of(path)
+
+
+@pytest.mark.parametrize("form", ["gz", "zip", "gz in a zip"])
+def test_a_file_that_unpacks_without_an_end_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    text = b"model,cost\n" + b"".join(b"m%d,1.5\n" % (n * 7919 % 99_991) for n in range(99_991))
+    path = tmp_path / "bill"
+    path.write_bytes(
+        gzip.compress(text)
+        if form == "gz"
+        else zipped(bill__csv=text)
+        if form == "zip"
+        else zipped(bill__csv__gz=gzip.compress(text))
+    )
+    monkeypatch.setattr(tables, "UNPACKED_SURE_BYTES", 1 << 18)
+    assert len(rows_of(path)) == 99_991
+    monkeypatch.setattr(tables, "UNPACKED_TIMES_MAX", 2)
+    with pytest.raises(UnreadableBill, match="unpacks to much more than a bill has"):
         rows_of(path)
 
 
