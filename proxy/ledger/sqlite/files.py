@@ -37,7 +37,12 @@ def lock(path: Path) -> int:
     try:
         descriptor = os.open(lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise LedgerError(f"cannot open {lock_path}: {error.strerror}") from error
+        may_not = (
+            ". This user may not write the ledger: run the command as the user of the process"
+            if isinstance(error, PermissionError)
+            else ""
+        )
+        raise LedgerError(f"cannot open {lock_path}: {error.strerror}{may_not}") from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
@@ -58,9 +63,11 @@ def lock(path: Path) -> int:
 
 
 def was_lost(path: Path, data_dir: Path) -> bool:
-    """Whether a process has run on this data directory, and the database is gone."""
+    """Whether a process has run on this data directory, and the database is gone or emptied."""
     journal = data_dir / "journal"
-    return not path.exists() and journal.is_dir() and any(journal.iterdir())
+    files = (path, path.with_name(f"{path.name}-wal"))
+    is_empty = not any(one.exists() and one.stat().st_size for one in files)
+    return is_empty and journal.is_dir() and any(journal.iterdir())
 
 
 def make_database_file(path: Path) -> None:

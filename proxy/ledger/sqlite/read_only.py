@@ -33,6 +33,17 @@ _EARLIER = (
 )
 
 
+_DAMAGED = (
+    ". It is damaged, or no ledger: docs/keeping.md says how to bring a backup back. Keep the"
+    " damaged file and the journal until then"
+)
+_REMEDIES = {
+    sqlite3.SQLITE_CORRUPT: _DAMAGED,
+    sqlite3.SQLITE_NOTADB: _DAMAGED,
+    sqlite3.SQLITE_CANTOPEN: ": this user may not read the file, or enter its directory",
+}
+
+
 @contextmanager
 def reading(path: Path) -> Iterator[sqlite3.Connection]:
     """A read-only connection in one transaction, closed at the end. Raises as `connected`."""
@@ -55,9 +66,10 @@ def connected(path: Path) -> Iterator[sqlite3.Connection]:
     One thread at a time may use it. Raises LedgerError without a ledger to read, and
     LedgerUnavailable when SQLite cannot read it.
     """
+    if was_lost(path, path.parent):
+        gone = "empty" if path.exists() else "gone"
+        raise LedgerError(f"the ledger {path} is {gone}: {WHAT_WAS_LOST}")
     if not path.exists():
-        if was_lost(path, path.parent):
-            raise LedgerError(f"the ledger {path} is gone: {WHAT_WAS_LOST}")
         raise LedgerError(f"there is no ledger at {path} yet: `tollkeeper serve` makes it")
     try:
         connection = sqlite3.connect(
@@ -79,4 +91,10 @@ def connected(path: Path) -> Iterator[sqlite3.Connection]:
             connection.close()
     except (sqlite3.Error, UnicodeDecodeError) as error:
         # The second: SQLite quotes a damaged schema in its message, and that is no text any more.
-        raise LedgerUnavailable(f"cannot read {path}: {error}") from error
+        raise LedgerUnavailable(f"cannot read {path}: {error}{_remedy(error)}") from error
+
+
+def _remedy(error: sqlite3.Error | UnicodeDecodeError) -> str:
+    """What to do where no later try will read the file."""
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
+    return _REMEDIES.get(code, "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import subprocess
@@ -100,3 +101,22 @@ async def test_a_ledger_that_is_gone_is_told_from_one_that_never_was(
     caplog.clear()
     await (await connect("sqlite:ledger.db", tmp_path)).aclose()
     assert not caplog.text
+    (tmp_path / "ledger.db").write_bytes(b"")
+    with (
+        pytest.raises(LedgerError, match="is empty: its journal is here"),
+        connected(tmp_path / "ledger.db"),
+    ):
+        pass
+    await (await connect("sqlite:ledger.db", tmp_path)).aclose()
+    assert "is gone, and a new one is begun" in caplog.text
+
+
+async def test_who_may_not_write_is_told_whose_command_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> int:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(os, "open", refused)  # the tests may run as root, who may do all
+    with pytest.raises(LedgerError, match="run the command as the user of the process"):
+        lock(tmp_path / "ledger.db")

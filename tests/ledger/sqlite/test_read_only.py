@@ -20,7 +20,7 @@ from tests.ledger.samples import make_record, numbered, open_book
         (
             b"not a database, but long enough to be read as one" * 100,
             LedgerUnavailable,
-            "file is not a database",
+            "file is not a database. It is damaged, or no ledger: docs/keeping.md",
         ),
     ],
 )
