@@ -9,7 +9,8 @@ from pathlib import Path
 import click
 import msgspec
 
-from proxy.accounting.what_if import WhatIf, WhatIfSum, totals, whole
+from proxy.accounting.what_if import sums_under, whole
+from proxy.accounting.what_if_sums import WhatIfSum, totals
 from proxy.cli import common, formats, time_range
 from proxy.cli.tables import Column, print_table
 from proxy.config.price_file import PriceFileError, rows_of_file
@@ -95,11 +96,16 @@ def what_if(
             tier=tier,
             discount=None if discount is None else _share(discount),
         )
-        job = WhatIf(book.reader, scenario, upstreams, teams)
         stretch = whole(book.reader, *dates.range_ms(start, end))
         with common.progress("Pricing", stretch.through - stretch.after) as advance:
-            job.add(stretch, advance)
-    sums = job.sums()
+            sums = sums_under(
+                book.reader,
+                scenario,
+                stretch,
+                upstreams=upstreams,
+                teams=teams,
+                advance=advance,
+            )
     if as_json:
         common.print_json([_told(each) for each in sums])
         return

@@ -8,17 +8,20 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.accounting.what_if import WhatIf, WhatIfSum, totals, whole
+from proxy.accounting.what_if import WhatIf, sums_under, whole
+from proxy.accounting.what_if_sums import WhatIfSum, totals
 from proxy.core.pricing.book import PriceBook
 from proxy.core.pricing.pricelist import PriceRow
 from proxy.core.pricing.scenario import Scenario
 from proxy.core.pricing.terms import DatedRate, Terms
 from proxy.core.records.repricing import reprice
 from proxy.core.usage import FREE, Outcome, Source, UsageRecord
-from proxy.ledger import Batch, Reader, connect_reader
+from proxy.ledger import Batch, LedgerError, Reader, connect_reader
+from proxy.ledger.reading import Stretch
 from tests.ledger.samples import START_MS, make_id, make_record, numbered, open_book
 from tests.support.effort import examples
 
@@ -66,6 +69,7 @@ def use(n: int, book: PriceBook = BOOK, images: int | None = None, **changes: An
 
 
 def reader_of(directory: Path, *records: UsageRecord) -> Reader:
+    directory.mkdir(exist_ok=True)
     connection, book = open_book(directory / "ledger.db")
     versions = [(each.version, each.terms()) for each in (BOOK, LATER)]
     for at in range(0, len(records), 64):
@@ -227,6 +231,38 @@ def test_what_was_booked_otherwise_than_its_terms_say_moves_by_the_same(tmp_path
     [same], [other] = summed(reader, Scenario()), summed(reader, Scenario(discount="0"))
     assert same.would_cost_nano == 1_000_000
     assert other.would_cost_nano == 1_000_000 + 450_000 - (use(0).cost_nano or 0)
+
+
+def test_halves_that_are_read_side_by_side_are_the_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("proxy.accounting.what_if._SMALL_SEQS", 3)
+    reader = reader_of(
+        tmp_path, *(use(n, team=("sales", None)[n % 2], input_tokens=n) for n in range(41))
+    )
+    scenario, told = Scenario(discount="0.3"), []
+    stretch = whole(reader, START_MS, None)
+    found = sums_under(reader, scenario, stretch, teams=["sales"], advance=told.append)
+    assert found == summed(reader, scenario, teams=["sales"]) and found[0].requests == 21
+    assert sum(told) == 41 and len(told) == 2
+
+
+def test_what_goes_wrong_in_one_half_ends_the_other_and_is_raised(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("proxy.accounting.what_if._SMALL_SEQS", 3)
+    reader = reader_of(tmp_path, *(use(n) for n in range(9)))
+    beyond = Stretch(through=9, from_ms=START_MS)
+    (tmp_path / "ledger.db").unlink()
+    with pytest.raises(LedgerError, match=r"ledger\.db"):
+        sums_under(reader, Scenario(), beyond)
+
+    def failing(_seqs: int) -> None:
+        raise ValueError("the terminal is gone")
+
+    again = reader_of(tmp_path / "again", *(use(n) for n in range(9)))
+    with pytest.raises(ValueError, match="the terminal"):
+        sums_under(again, Scenario(), beyond, advance=failing)
 
 
 def test_images_are_priced_though_no_column_counts_them(tmp_path: Path) -> None:

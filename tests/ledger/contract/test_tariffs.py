@@ -11,7 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from proxy.accounting.what_if import WhatIf, WhatIfSum, whole
+from proxy.accounting.what_if import WhatIf, whole
+from proxy.accounting.what_if_sums import WhatIfSum
 from proxy.core.pricing.book import PriceBook
 from proxy.core.pricing.linear import NANO_MAX, ZERO, Linear
 from proxy.core.pricing.pricelist import PriceRow
