@@ -14,7 +14,7 @@ import msgspec
 import yaml
 
 from proxy.accounting.reconciling.json_rows import BillPages
-from proxy.accounting.reconciling.tables import Sheet, packed, sheet
+from proxy.accounting.reconciling.tables import FILES_MAX, Sheet, packed, sheet
 from proxy.core.reconciling.decimal_marks import DecimalMark
 from proxy.core.reconciling.line_reader import LeftOut, LineReader, UnreadableBill
 from proxy.core.reconciling.lines import VendorLine
@@ -83,6 +83,11 @@ class Bill:
 
     def lines(self, own_zone: ZoneInfo) -> Iterator[VendorLine]:
         """Each line. Raises UnreadableBill and OSError."""
+        if len(self._paths) > FILES_MAX:
+            raise UnreadableBill(
+                f"There are {len(self._paths):,} files: give {FILES_MAX} at most, and append the "
+                "others to them"
+            )
         _check_different(self._paths)
         pages = BillPages()
         with ExitStack() as stack:

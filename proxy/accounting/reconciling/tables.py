@@ -30,11 +30,13 @@ SEPARATORS: Final = (",", ";", "\t", "|")
 # Beyond these a file is no bill, and is not read into memory to find that out.
 LINE_CHARS_MAX: Final = 1 << 20
 COLUMNS_MAX: Final = 4096
+FILES_MAX: Final = 400  # each is open while the bill is read
 UNPACKED_SURE_BYTES: Final = 1 << 30
 UNPACKED_TIMES_MAX: Final = 400  # as much as it is packed; bills are packed to a twentieth
 HEAD_ROWS_MAX: Final = 20  # a bill may begin with a title and the account's name
 _DIGITS: Final = re.compile(r"([0-9]+)")
 _CHUNK_BYTES: Final = 1 << 20
+_BUFFER_BYTES: Final = 1 << 16
 _ENCODINGS: Final = ("utf-8", "gb18030")
 _MARKS: Final = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -86,6 +88,11 @@ def packed(path: Path, stack: ExitStack) -> list[Packed]:
         names = [name for name in archive.namelist() if not name.endswith("/")]
         if "[Content_Types].xml" in names:
             raise UnreadableBill(f"{path} is an Excel workbook: save its sheet as csv")
+        if len(names) > FILES_MAX:
+            raise UnreadableBill(
+                f"{path} has {len(names):,} files, and no bill has more than {FILES_MAX}: make a "
+                "zip of those that are"
+            )
         return [
             Packed(
                 f"{path}:{name}",
@@ -139,7 +146,7 @@ def _unpacking(
         with opened() as file:
             gz = file.read(2) == b"\x1f\x8b"
         file = _Gz(opened()) if gz else opened()  # type: ignore[assignment]
-        return io.BufferedReader(_Bounded(file, most, name), _CHUNK_BYTES)
+        return io.BufferedReader(_Bounded(file, most, name), _BUFFER_BYTES)
 
     return unpacked
 
@@ -196,11 +203,10 @@ def _encoding(file: Packed, start: bytes) -> str:
         try:
             with file.open() as opened:
                 while chunk := opened.read(_CHUNK_BYTES):
-                    if b"\0" in chunk:
+                    if "\0" in decoder.decode(chunk):
                         raise UnreadableBill(
                             f"{file.name} has zero bytes, which no text has: download it again"
                         )
-                    decoder.decode(chunk)
                 decoder.decode(b"", True)
         except UnicodeDecodeError:
             continue

@@ -53,6 +53,8 @@ _UNITS: Final[Mapping[str, int]] = {
 }
 # Kinds of a charge that say no more than its item does.
 _PLAIN_CHARGES: Final = frozenset(("token", "tokens"))
+NAME_CHARS_MAX: Final = 500
+_TOO_LONG: Final = ValueError(f"has more than {NAME_CHARS_MAX} characters: no name has")
 _TODO: Final = ". Correct the line, or leave the column out with --mapping"
 # FOCUS's category of what models cost, and services that are billed in others.
 _OWN_CATEGORY: Final = "ai and machine learning"
@@ -116,6 +118,9 @@ class LineReader:
         }
         if (reason := self._no_line(cells, row)) is not None:
             return reason
+        for field in ("id", "model", "item"):
+            if len(cells.get(field, "")) > NAME_CHARS_MAX:
+                raise self._problem(number, field, cells[field], _TOO_LONG)
         kind = cells.get("kind", "").casefold()
         if (
             self._shape.kinds is not None

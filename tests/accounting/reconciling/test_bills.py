@@ -142,6 +142,8 @@ def test_several_files_are_one_bill(tmp_path: Path) -> None:
     assert [line.amount_nano for line in found] == [10**9, 2 * 10**9, 3 * 10**9]
     with pytest.raises(UnreadableBill, match=r"page2\.json says that more follow"):
         list(Bill(paths[:2], "openai").lines(UTC))
+    with pytest.raises(UnreadableBill, match="There are 402 files: give 400 at most"):
+        list(Bill(paths * 134, "openai").lines(UTC))
     paths[1].write_text(paths[0].read_text())
     with pytest.raises(UnreadableBill, match=r"page2\.json is the same file as .*page1\.json"):
         list(Bill(paths, "openai").lines(UTC))

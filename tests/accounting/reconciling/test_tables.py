@@ -87,6 +87,7 @@ WRONG: dict[str, tuple[bytes, str]] = {
     "a workbook": (zipped(**{"[Content_Types]__xml": b"x", "xl/workbook__xml": b"x"}), "save its sheet as csv"),
     "an old workbook": (b"\xd0\xcf\x11\xe0" + b"x" * 600, "old Excel workbook"),
     "a page": (b"<!DOCTYPE html><html>", "needs to be signed in"),
+    "a zip of very many files": (zipped(**{f"{n}__csv": b"a,b" for n in range(401)}), "has 401 files, and no bill has more than 400"),
     "half a gz": (gzip.compress(TEXT.encode() * 50)[:-40], "broken"),
     "half a zip": (zipped(a__csv=TEXT.encode() * 90)[:-30], "broken zip"),
     "half a JSON": (b'{"data": [{"model": "a", "cost": 1}, {"mod', "no whole JSON"),

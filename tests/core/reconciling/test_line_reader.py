@@ -129,6 +129,7 @@ def test_a_bill_of_a_whole_cloud_counts_for_its_models(
     [
         ({"cost": "abc"}, "line 7, column 'cost': 'abc' is no number"),
         ({"date": "45962"}, "line 7, column 'date': '45962' is no time"),
+        ({"model": "m" * 501}, "line 7, column 'model': 'm{60}' has more than 500 characters"),
         ({"input_tokens": "1.5"}, "line 7, column 'input_tokens': '1.5' is no whole number"),
     ],
 )
