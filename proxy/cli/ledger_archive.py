@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import getpass
 import re
 from collections.abc import Sequence
@@ -10,14 +11,16 @@ from time import time_ns
 from typing import TYPE_CHECKING
 
 import click
+import msgspec
 
 from proxy.cli import common, formats
 from proxy.cli.lazy import later
-from proxy.cli.own_ledger import done
+from proxy.cli.own_ledger import done, on_own
 from proxy.cli.tables import Column, print_table
 from proxy.config.settings import Settings
-from proxy.ledger import Ledger
-from proxy.ledger.archives import FORCEABLE, Archive, DueMonth
+from proxy.ledger import Ledger, connect_reader
+from proxy.ledger.archives import FORCEABLE, Archive, ArchiveOrder, DueMonth
+from proxy.ledger.sharing import is_shared
 
 if TYPE_CHECKING:
     from proxy.accounting.archiving import job
@@ -52,6 +55,12 @@ _COLUMNS = (
     multiple=True,
     help="Archive although records have no price, or although no closed statement counts them.",
 )
+@click.option(
+    "--url",
+    metavar="URL",
+    help="The URL of the config's ledger in PostgreSQL with a role that may delete records, such "
+    "as the owner of the schema. Its password may stand in PGPASSWORD or ~/.pgpass.",
+)
 @click.option("--dry-run", is_flag=True, help="Only say which months are due.")
 @click.option("--yes", is_flag=True, help="Archive without asking.")
 @common.json_option
@@ -60,6 +69,7 @@ def archive(
     before: str,
     target: Path,
     forced: tuple[str, ...],
+    url: str | None,
     dry_run: bool,
     yes: bool,
     as_json: bool,
@@ -72,18 +82,22 @@ def archive(
     checkpoint. It cannot be taken back: keep the files.
 
     A month stays as long as a limit may count it, records have no price, or no closed statement
-    counts all of it. A running process takes the records out; without one this command does.
+    counts all of it. A running process takes the records out; without one this command does. In
+    PostgreSQL it always does, beside all processes. A role that only books may not: name another
+    one with --url. Where the command was ended, the same again goes on.
 
     \b
     Examples:
       tollkeeper ledger archive --before 2026-01 --to /archive --dry-run
       tollkeeper ledger archive --before 2026-01 --to /archive --yes
+      tollkeeper ledger archive --before 2026-01 --to /archive --yes \
+        --url postgresql://tollkeeper_owner@db/tollkeeper
     """
     if re.fullmatch(r"[0-9]{4}-(0[1-9]|1[0-2])", before) is None:
         raise click.UsageError("--before is a month, such as 2026-01.")
     if as_json and not (dry_run or yes):
         raise click.UsageError("--json goes with --dry-run or --yes.")
-    book = common.open_own_book(config_path, None, "ledger archive")
+    book = _book(config_path, url)
     due = _due(book, before, forced)
     if not as_json:
         _print(due)
@@ -101,6 +115,22 @@ def archive(
     ]
     if as_json:
         common.print_json(archived)
+    if not ready and is_shared(book.settings.ledger.url):
+        _clear(book.settings, 0)
+
+
+def _book(config_path: Path | None, url: str | None) -> common.OwnBook:
+    """The ledger of the config, by another URL if there is one."""
+    book = common.open_own_book(config_path, None, "ledger archive")
+    if url is None:
+        return book
+    with common.told():
+        if not (is_shared(url) and is_shared(book.settings.ledger.url)):
+            raise click.UsageError("--url is another role's URL of a ledger in PostgreSQL.")
+        reader = connect_reader(url, book.settings.data_dir)
+    ledger = msgspec.structs.replace(book.settings.ledger, url=url)
+    settings = msgspec.structs.replace(book.settings, ledger=ledger)
+    return common.OwnBook(reader, book.zone, settings)
 
 
 def _due(book: common.OwnBook, before: str, forced: Sequence[str]) -> list[DueMonth]:
@@ -131,22 +161,35 @@ def _archived(
     month = due.month
     records = month.last_seq - month.first_seq + 1
     with common.told(), common.progress(f"Writing {month.month}", 2 * records) as advance:
-        note = job.write_month(book.reader, month, due.public_key, target, advance)
-    order = job.order_of(note, forced)
-
-    async def directly(ledger: Ledger, _settings: Settings) -> Archive:
-        now_ms = time_ns() // 1_000_000
-        return await ledger.archive(
-            order, archiving.archive_deed(getpass.getuser(), "command line", now_ms, order)
-        )
-
-    found = done(config_path, archiving.ARCHIVE_PATH, Archive, directly, body=order)
+        note = job.write_month(book.reader, due, target, advance)
+    found = _taken_out(config_path, book.settings, job.order_of(note, forced))
     if shown:
         click.echo(
             f"{found.month}: {formats.count(records)} records are in {target / found.file}, "
             f"{formats.size(found.bytes)}, sha256 {found.sha256}"
         )
     return found
+
+
+def _taken_out(config_path: Path | None, settings: Settings, order: ArchiveOrder) -> Archive:
+    async def directly(ledger: Ledger, _settings: Settings) -> Archive:
+        now_ms = time_ns() // 1_000_000
+        return await ledger.archive(
+            order, archiving.archive_deed(getpass.getuser(), "command line", now_ms, order)
+        )
+
+    if not is_shared(settings.ledger.url):
+        return done(config_path, archiving.ARCHIVE_PATH, Archive, directly, body=order)
+    with common.told():
+        found = asyncio.run(on_own(settings, directly))
+    _clear(settings, found.totals.records)
+    return found
+
+
+def _clear(settings: Settings, records: int) -> None:
+    """Delete what was archived and is still in the database; about so many records."""
+    with common.told(), common.progress("Deleting", records, shown=records > 0) as advance:
+        asyncio.run(on_own(settings, lambda ledger, _settings: ledger.clear_archived(advance)))
 
 
 def _print(due: Sequence[DueMonth]) -> None:

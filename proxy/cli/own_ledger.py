@@ -32,7 +32,7 @@ def done(
         process = admin_client.here(settings)
         if process is None:
             with common.told():
-                return asyncio.run(_on_own(settings, directly))
+                return asyncio.run(on_own(settings, directly))
     return admin_client.ask(process, "POST", path, body, type=type)
 
 
@@ -53,8 +53,9 @@ async def own_ledger(settings: Settings) -> AsyncIterator[tuple[Ledger, Reader]]
         await ledger.aclose()
 
 
-async def _on_own(
+async def on_own(
     settings: Settings, directly: Callable[[Ledger, Settings], Awaitable[_Answer]]
 ) -> _Answer:
+    """What `directly` does on the ledger of these settings. Raises what `connect` does."""
     async with own_ledger(settings) as (ledger, _):
         return await directly(ledger, settings)

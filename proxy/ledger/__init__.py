@@ -190,6 +190,14 @@ class Ledger(Protocol):
         """
         ...
 
+    async def clear_archived(self, told: Callable[[int], None] = lambda _rows: None) -> int:
+        """Delete the records that `archive` took out of the book and left in the database.
+
+        Returns how many; `told` gets the numbers meanwhile. It goes on where another call ended.
+        Raises LedgerUnavailable, and LedgerError where the database lets this process delete none.
+        """
+        ...
+
     async def change(
         self,
         what: TenantChange,

@@ -14,6 +14,7 @@ import msgspec
 
 from proxy.core.records.canonical import COLUMNS
 from proxy.ledger import LedgerError, audit_chain, closed, database
+from proxy.ledger.archives import ARCHIVE_COLUMNS
 from proxy.ledger.credit_chain import CREDIT_COLUMNS, LINK_COLUMNS
 from proxy.ledger.reading import UsageRow
 from proxy.system.backends import masked
@@ -39,6 +40,30 @@ DUMPED: Final[dict[str, tuple[str, ...]]] = {
         "chunks",
         "public_key",
         "checkpoint",
+    ),
+    "archives": ARCHIVE_COLUMNS,
+    "archived_sums": (
+        "seq",
+        "archive_seq",
+        "bucket_ms",
+        "key_id",
+        "team",
+        "model_requested",
+        "upstream",
+        "currency",
+        "requests",
+        "input_tokens",
+        "cached_tokens",
+        "cache_write_tokens",
+        "output_tokens",
+        "reasoning_tokens",
+        "cost_nano",
+        "charge_nano",
+        "reported_requests",
+        "unpriced_requests",
+        "cache_write_long_tokens",
+        "searches",
+        "inconsistent_requests",
     ),
     "statements": closed.COLUMNS,
     "tenants": ("kind", "name", "version", "doc"),

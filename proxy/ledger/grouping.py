@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta, timezone, tzinfo
 from typing import Final, TypeAlias
 
@@ -158,3 +158,13 @@ def local_time(name: str, ms: int, zone: tzinfo) -> str:
 def local(ms: int, zone: tzinfo) -> datetime:
     """The moment in the zone, to the second."""
     return datetime.fromtimestamp(ms // 1000, zone)
+
+
+def parts_of_quarters(ask: Ask) -> Iterator[tuple[int, int]]:
+    """The ranges of time at the edges of what is asked that only records can answer."""
+    for edge_ms in (ask.from_ms, ask.to_ms):
+        if edge_ms is not None and edge_ms % BUCKET_MS:
+            start_ms = edge_ms // BUCKET_MS * BUCKET_MS
+            from_ms = start_ms if ask.from_ms is None else max(start_ms, ask.from_ms)
+            to_ms = start_ms + BUCKET_MS
+            yield from_ms, to_ms if ask.to_ms is None else min(to_ms, ask.to_ms)

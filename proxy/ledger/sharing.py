@@ -142,9 +142,14 @@ class Sharing(Protocol):
         ...
 
 
+def is_shared(url: str) -> bool:
+    """Whether several processes may use a ledger of this kind at once."""
+    return not url.startswith("sqlite:")
+
+
 def connect_sharing(url: str) -> Sharing | None:
     """The word with others that use the ledger; None where it has one process alone."""
-    if url.startswith("sqlite:"):
+    if not is_shared(url):
         return None
     found: Sharing = backend_of(url, "connect_sharing").connect_sharing(url)
     return found

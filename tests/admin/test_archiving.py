@@ -24,7 +24,7 @@ async def test_a_month_goes_or_stays(tmp_path: Path) -> None:
     old_ledger(tmp_path / "var")
     reader = connect_reader("sqlite:ledger.db", tmp_path / "var")
     due = due_months("sqlite:ledger.db", tmp_path / "var", "2026-02", ms_of(11, 30))[0]
-    note = write_month(reader, due.month, due.public_key, tmp_path, lambda _: None)
+    note = write_month(reader, due, tmp_path, lambda _: None)
     async with desk(tmp_path) as admin:
         order = order_of(note)
         with pytest.raises(Failed, match=r"stays in the book: .*no closed statement"):

@@ -4,29 +4,39 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from click.testing import Result
 
 from proxy.cli import admin_client
-from tests.accounting.archiving.years import old_ledger
+from tests.accounting.archiving.years import old_ledger, old_shared_ledger
 from tests.admin.test_tenants import desk
 from tests.cli.test_desk import called
+from tests.ledger.postgresql.books import books
 from tests.ledger.samples import make_id
 from tests.notify.receiver import hook
+from tests.support.postgres import postgres
 
 Call = Callable[..., Result]
 ARCHIVE = ("ledger", "archive", "--before", "2026-03", "--to", "archive")
 FORCE = ("--force", "unclosed")
 
 
-@pytest.fixture
-def old(home: Path) -> Path:
-    old_ledger(home / "var")
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.whole)])
+def old(home: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
+    """A config whose ledger has months of long ago, in a file or shared by several processes."""
     (home / "archive").mkdir()
-    return home
+    if request.param == "sqlite":
+        old_ledger(home / "var")
+        yield home
+        return
+    with books() as book:
+        old_shared_ledger(home / "var", book)
+        config = (home / "config.yaml").read_text()
+        (home / "config.yaml").write_text(f"{config}ledger: {{url: '{book.url}'}}\n")
+        yield home
 
 
 def used(call: Call) -> list[str]:
@@ -175,12 +185,43 @@ async def test_a_running_process_takes_them_out(tmp_path: Path) -> None:
         assert result.exit_code == 0, result.output
 
 
+@pytest.mark.whole  # a server of its own
+def test_who_only_books_names_a_role_that_may_delete(call: Call, home: Path) -> None:
+    """And where the command was ended before all was deleted, the same again goes on."""
+    (home / "archive").mkdir()
+    with books() as book:
+        old_shared_ledger(home / "var", book)
+        database = book.url.rpartition("/")[2]
+        postgres().sql("DROP ROLE IF EXISTS teller")
+        postgres().sql("CREATE ROLE teller LOGIN")
+        assert call("ledger", "migrate", "--url", book.url, "--allow", "teller").exit_code == 0
+        config, as_teller = (home / "config.yaml").read_text(), postgres().url(database, "teller")
+        (home / "config.yaml").write_text(f"{config}ledger: {{url: '{as_teller}'}}\n")
+        result = call(*ARCHIVE, *FORCE, "--yes")
+        assert result.exit_code == 1, result.output
+        assert "2026-01 stays: the role teller only books" in result.stderr
+        assert not list((home / "archive").iterdir())
+        before = used(call)
+        result = call(*ARCHIVE, *FORCE, "--yes", "--url", book.url)
+        assert result.exit_code == 0 and "2026-02: 5 records" in result.stdout, result.output
+        assert used(call) == before and call("ledger", "verify").exit_code == 0
+        book.do(
+            "INSERT INTO records SELECT * FROM (SELECT (jsonb_populate_record(r, "
+            '\'{"id": "0", "chain_seq": 1, "head_seq": 3}\')).* FROM records AS r LIMIT 1) AS left_over'
+        )
+        assert call("ledger", "verify").exit_code == 0
+        assert call(*ARCHIVE, *FORCE, "--yes", "--url", book.url).exit_code == 0
+        assert book.rows("SELECT count(*) FROM records") == [(6,)]
+        postgres().sql("DROP OWNED BY teller", database)
+
+
 def test_wrong_words_are_refused(call: Call, old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for before in ("2026", "2026-13", "2026-1", "next"):
         result = call("ledger", "archive", "--before", before, "--to", "archive")
         assert result.exit_code == 2, before
     assert call(*ARCHIVE, "--json").exit_code == 2
     assert call(*ARCHIVE[:-1], "nowhere").exit_code == 2
+    assert call(*ARCHIVE, "--url", "sqlite:ledger.db").exit_code == 2
     (old / "config.yaml").write_text(
         (old / "config.yaml").read_text() + "ledger: {url: 'postgresql://u@127.0.0.1:9/x'}\n"
     )

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from proxy.accounting.archiving.job import ParquetMissing, check_archive
+from proxy.accounting.archiving.tally import MonthTally
 from proxy.core.records.canonical import COLUMNS, Value
-from proxy.core.records.chain import row_text
 from proxy.core.records.checkpoints import RecordProof, record_proof
 from proxy.core.records.merkle import CHUNK, leaf_hash, path_of, root_of
 from proxy.ledger import LedgerError
@@ -49,13 +49,13 @@ def proof_in(directory: Path, archives: Sequence[Archive], id: str) -> RecordPro
 
 def _proved(path: Path, directory: Path, archive: Archive, id: str) -> RecordProof:
     note = check_archive(directory, archive.month)
+    tally = MonthTally(note.first_seq, note.chains)
     leaves: list[bytes] = []
     roots: list[bytes] = []
     mine: tuple[int, list[bytes], bytes, int] | None = None  # index, its chunk, its text, version
     size = 0
     for row in _library().rows_of(path):
-        text = row_text(dict(zip(COLUMNS, row, strict=True)))
-        assert text is not None, "check_archive has read it"
+        text = tally.add(row)
         if row[_PLACE["id"]] == id:
             mine = (size, leaves, text, int(row[_PLACE["hash_version"]]))
         leaves.append(leaf_hash(text))

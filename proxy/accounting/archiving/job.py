@@ -17,7 +17,7 @@ import msgspec
 from proxy.accounting.archiving.note import ArchiveNote, file_name, note_name
 from proxy.accounting.archiving.tally import MonthTally
 from proxy.core.records.checkpoints import checkpoint_text, signature_of
-from proxy.ledger import LedgerError, SealedMonth, database
+from proxy.ledger import LedgerError, SealedMonth, backend_of
 from proxy.ledger.archives import ArchiveOrder, DueMonth
 from proxy.ledger.reading import BookReader, Stretch
 from proxy.ledger.signing import is_signed
@@ -37,28 +37,22 @@ def due_months(
 ) -> list[DueMonth]:
     """The sealed months before that one which are in the book, the oldest first.
 
-    Raises LedgerError for a ledger whose months cannot be archived, LedgerUnavailable.
+    Raises LedgerError where the ledger cannot be used, LedgerUnavailable.
     """
-    module = database(url, "due_months_of")
-    if module is None:
-        raise LedgerError(
-            "months are archived in a ledger of SQLite only: no partition of PostgreSQL is taken "
-            "out of the book yet"
-        )
+    module = backend_of(url, "due_months_of")
     found: list[DueMonth] = module.due_months_of(url, data_dir, before, now_ms, forced)
     return found
 
 
-def write_month(
-    reader: BookReader, month: SealedMonth, public_key: bytes, directory: Path, told: Told
-) -> ArchiveNote:
+def write_month(reader: BookReader, due: DueMonth, directory: Path, told: Told) -> ArchiveNote:
     """Write the month's file and its note into the directory, and check what was written.
 
     Raises LedgerError where the records, or a file that is there already, are not those sealed.
     """
+    month = due.month
     writer = _library("proxy.accounting.export.parquet").Parquet()
     path = directory / file_name(month.month)
-    tally = MonthTally(month.first_seq)
+    tally = MonthTally(month.first_seq, due.chains)
     try:
         with draft_of(path) as draft:
             with draft.open("wb") as file:
@@ -73,8 +67,8 @@ def write_month(
                 file.write(writer.end())
                 file.flush()
                 os.fsync(file.fileno())
-            _check(tally, month, public_key)
-            note = _note(tally, month, public_key, draft, path.name)
+            _check(tally, month, due.public_key)
+            note = _note(tally, due, draft, path.name)
             _read_back(draft, note, told)
             _named(draft, path, note)
     except OSError as error:
@@ -142,9 +136,8 @@ def _check_signature(text: str, checkpoint: str, public_key: bytes) -> None:
         raise LedgerError("the month's checkpoint says something else, or its signature is wrong")
 
 
-def _note(
-    tally: MonthTally, month: SealedMonth, public_key: bytes, draft: Path, name: str
-) -> ArchiveNote:
+def _note(tally: MonthTally, due: DueMonth, draft: Path, name: str) -> ArchiveNote:
+    month = due.month
     assert tally.first_prev_hash is not None and tally.last_hash is not None, "it has records"
     digest, size = _digest(draft)
     return ArchiveNote(
@@ -155,17 +148,18 @@ def _note(
         hash=tally.last_hash.hex(),
         root=month.root,
         checkpoint=month.checkpoint,
-        public_key=public_key.hex(),
+        public_key=due.public_key.hex(),
         file=name,
         bytes=size,
         sha256=digest,
         totals=tally.totals(),
+        chains=list(due.chains),
     )
 
 
 def _read_back(path: Path, note: ArchiveNote, told: Told) -> None:
     """Read the file again and hold it against the note. Raises LedgerError."""
-    tally = MonthTally(note.first_seq)
+    tally = MonthTally(note.first_seq, note.chains)
     for row in _library("proxy.accounting.archiving.parquet_file").rows_of(path):
         tally.add(row)
         told(1)

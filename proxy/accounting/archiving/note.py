@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from proxy.ledger.archives import MonthTotals
+from proxy.ledger.archives import ChainStart, MonthTotals
 
 
 class ArchiveNote(msgspec.Struct, frozen=True, kw_only=True):
@@ -15,6 +15,7 @@ class ArchiveNote(msgspec.Struct, frozen=True, kw_only=True):
     first_seq, last_seq · its records    prev_hash, hash · before its first and of its last record
     root, checkpoint, public_key · of the month's tree, as `ledger seal` signed it
     file, bytes, sha256 · the file beside this note
+    chains · where each of several chains begins; empty: the records are one chain
     Hashes and the key are hex digits.
     """
 
@@ -31,6 +32,7 @@ class ArchiveNote(msgspec.Struct, frozen=True, kw_only=True):
     bytes: int
     sha256: str
     totals: MonthTotals
+    chains: list[ChainStart] = []
 
 
 def file_name(month: str) -> str:

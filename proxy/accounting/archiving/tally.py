@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
-from proxy.core.records.canonical import COLUMNS, Value
+from proxy.core.records.canonical import COLUMNS, GENESIS, Value
 from proxy.core.records.chain import row_text
 from proxy.core.records.merkle import CHUNK, leaf_hash, root_of
 from proxy.ledger import LedgerError
-from proxy.ledger.archives import MonthTotals
+from proxy.ledger.archives import ChainStart, MonthTotals
 
 _PLACE = {name: place for place, name in enumerate(COLUMNS)}
 _SEQ, _KIND, _ADJUSTS, _CURRENCY, _COST, _CHARGE, _INPUT, _OUTPUT, _PREV, _HASH = (
@@ -30,10 +30,16 @@ _SEQ, _KIND, _ADJUSTS, _CURRENCY, _COST, _CHARGE, _INPUT, _OUTPUT, _PREV, _HASH 
 
 
 class MonthTally:
-    """Rows are added in their order, as canonical values. Nothing of them is kept but hashes."""
+    """Rows are added in their order, as canonical values. Nothing of them is kept but hashes.
 
-    def __init__(self, first_seq: int) -> None:
+    `chains` says where each of several chains begins. In one chain, places are those of the book.
+    """
+
+    def __init__(self, first_seq: int, chains: Sequence[ChainStart] = ()) -> None:
         self._next = first_seq
+        # By the hash of a chain's last row: the place in the chain of the next one.
+        self._places = {bytes.fromhex(one.prev_hash): one.first_seq for one in chains}
+        self._new_chains = sum(bytes.fromhex(one.prev_hash) == GENESIS for one in chains)
         self._leaves: list[bytes] = []
         self._chunks: list[bytes] = []
         self._counts = [0, 0, 0, 0]  # records, adjustments, input and output tokens
@@ -42,22 +48,28 @@ class MonthTally:
         self.first_prev_hash: bytes | None = None
         self.last_hash: bytes | None = None
 
-    def add(self, row: Sequence[Value]) -> None:
-        """The next row. Raises LedgerError where it was changed or does not follow the last one."""
-        text = row_text(dict(zip(COLUMNS, row, strict=True)))
+    def add(self, row: Sequence[Value]) -> bytes:
+        """The next row; returns what is hashed of it.
+
+        Raises LedgerError where it was changed or does not follow the last one of its chain.
+        """
         prev_hash, row_hash = row[_PREV], row[_HASH]
-        follows = self.last_hash is None or prev_hash == self.last_hash
+        assert isinstance(prev_hash, bytes), "a digest, as it is read from a ledger or a file"
+        if self.first_prev_hash is None:
+            self.first_prev_hash = prev_hash
+            self._places.setdefault(prev_hash, self._next)
+        place = self._place_behind(prev_hash)
+        stored = dict(zip(COLUMNS, row, strict=True)) | {"seq": place}
+        text = None if place is None else row_text(stored)
         if (
             row[_SEQ] != self._next
-            or not isinstance(prev_hash, bytes)
+            or place is None
             or text is None
-            or not follows
             or hashlib.sha256(prev_hash + text).digest() != row_hash
         ):
             raise LedgerError(f"the record of seq {self._next} is missing or was changed")
-        if self.first_prev_hash is None:
-            self.first_prev_hash = prev_hash
         assert isinstance(row_hash, bytes), "it is a digest"
+        self._places[row_hash] = place + 1
         self.last_hash = row_hash
         self._next += 1
         self._leaves.append(leaf_hash(text))
@@ -65,6 +77,7 @@ class MonthTally:
             self._chunks.append(root_of(self._leaves))
             self._leaves = []
         self._count(row)
+        return text
 
     @property
     def last_seq(self) -> int:
@@ -87,6 +100,13 @@ class MonthTally:
             costs=dict(self._costs),
             charges=dict(self._charges),
         )
+
+    def _place_behind(self, prev_hash: bytes) -> int | None:
+        """The place in its chain of the row behind that one; None: no chain ends there."""
+        if prev_hash == GENESIS and self._new_chains > 1:  # one more begins
+            self._new_chains -= 1
+            return self._places[GENESIS]
+        return self._places.pop(prev_hash, None)
 
     def _count(self, row: Sequence[Value]) -> None:
         self._counts[0] += 1

@@ -24,14 +24,17 @@ from proxy.core.records.canonical import key_name
 from proxy.core.statements.closing import ClosedStatement
 from proxy.core.usage import UsageRecord
 from proxy.ledger import Batch, Booked, Ledger, LedgerError, LedgerUnavailable, SealedMonth
-from proxy.ledger.archives import Archive, ArchiveOrder
+from proxy.ledger.archives import Archive, ArchiveOrder, DueMonth
 from proxy.ledger.months import MonthRow, due_months
 from proxy.ledger.postgresql import closings, credits, notices, tenants
+from proxy.ledger.postgresql.address import name
 from proxy.ledger.postgresql.booking import BATCH_MAX, PostgresBooker
 from proxy.ledger.postgresql.connection import ADMINISTERING, LEDGER, Connection, lock
 from proxy.ledger.postgresql.erasure import erase
 from proxy.ledger.postgresql.line import CommitUnsure, Line
 from proxy.ledger.postgresql.months import add_month
+from proxy.ledger.postgresql.pruning import archivable, cleared, prune
+from proxy.ledger.postgresql.read_only import Connections
 from proxy.ledger.postgresql.reader import PostgresReader
 from proxy.ledger.postgresql.rebuild import rebuild
 from proxy.ledger.postgresql.schema import bring_up as bring_up
@@ -92,11 +95,26 @@ class PostgresLedger:
         return await asyncio.to_thread(self._sealed, asyncio.get_running_loop(), zone, signing_key)
 
     async def archive(self, order: ArchiveOrder, audit: Audit) -> Archive:
-        """See `Ledger.archive`. Not yet: LedgerError."""
-        raise LedgerError(
-            "months are archived in a ledger of SQLite only: no partition of PostgreSQL is taken "
-            "out of the book yet"
+        """See `Ledger.archive`. The records are deleted by `clear_archived`."""
+        key, found = self._book.key, []
+
+        def pruned(connection: Connection) -> bytes | None:
+            archived, audited = prune(connection, key, order, audit, _wall_clock_ms())
+            found.append(archived)
+            return audited
+
+        await self._worker.done(
+            lambda: self._begun(lambda: self._audited(pruned, self._book.fail)), patient=True
         )
+        return found[-1]
+
+    async def clear_archived(self, told: Callable[[int], None] = lambda _rows: None) -> int:
+        """See `Ledger.clear_archived`. Between two transactions others have their turn."""
+        batches, count = cleared(self._line, self._book.fail), 0
+        while (rows := await self._worker.done(lambda: next(batches, None))) is not None:
+            told(rows)
+            count += rows
+        return count
 
     async def credits(self) -> list[Credit]:
         """See `Ledger.credits`."""
@@ -177,7 +195,9 @@ class PostgresLedger:
             done.append(row.told)
         return done
 
-    def _audited(self, order: Callable[[Connection], bytes | None]) -> None:
+    def _audited(
+        self, order: Callable[[Connection], bytes | None], fail: FaultPoint = no_fault
+    ) -> None:
         """On the worker's thread. A commit whose answer was lost is looked for in the audit.
 
         `order` returns the hash of the last row of the audit that it wrote.
@@ -185,7 +205,7 @@ class PostgresLedger:
         hashes: list[bytes | None] = []
         try:
             self._line.transaction(
-                lambda connection: hashes.append(order(connection)), begin=_ORDERS
+                lambda connection: hashes.append(order(connection)), begin=_ORDERS, fail=fail
             )
         except CommitUnsure as error:
             last_hash = hashes[-1]
@@ -264,6 +284,13 @@ async def connect(
         raise
     book = PostgresBooker(line, key, _wall_clock_ms, fail)
     return PostgresLedger(line, book, worker, (lambda: begin(key)) if later else None)
+
+
+def due_months_of(
+    url: str, data_dir: Path, before: str, now_ms: int, forced: Sequence[str]
+) -> list[DueMonth]:
+    """See `proxy.accounting.archiving.job.due_months`."""
+    return archivable(Connections(url, name(url)), before, now_ms, forced)
 
 
 def connect_reader(url: str, data_dir: Path) -> PostgresReader:

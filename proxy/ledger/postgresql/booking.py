@@ -64,7 +64,7 @@ class PostgresBooker:
         self.key = key
         self._key_name = key_name(key)
         self._now_ms = now_ms
-        self._fail = fail
+        self.fail = fail
         self._tries: dict[str, _Try] = {}
         self._confirmed: dict[str, int] = {}  # positions whose commit was confirmed
 
@@ -151,7 +151,7 @@ class PostgresBooker:
         self, chain: str, whole: Callable[[Connection], tuple[Booked, int]]
     ) -> tuple[Booked, int]:
         begin = f"SELECT pg_advisory_xact_lock({lock(CHAIN, number(chain))})"
-        return self._line.transaction(whole, begin=begin, fail=self._fail)
+        return self._line.transaction(whole, begin=begin, fail=self.fail)
 
     def _state(self, connection: Connection, chain: str, records: Sequence[UsageRecord]) -> _State:
         ids = [clean(record.id) for record in records]

@@ -20,6 +20,7 @@ from proxy.ledger.listing import (
     collected,
     top,
 )
+from proxy.ledger.postgresql.archive import check_in_book
 from proxy.ledger.postgresql.connection import Connection
 from proxy.ledger.postgresql.pages import in_book
 from proxy.ledger.postgresql.sums import NAMES
@@ -57,6 +58,8 @@ _OF_ANY: Final = f"SELECT bucket.at FROM ({BUCKETS}) AS bucket ORDER BY 1 DESC"
 
 def listed(connection: Connection, choice: RowChoice, before: int | None, most: int) -> Listing:
     """See `Reader.listed`."""
+    if choice.from_ms is not None:  # without a beginning the list ends where the records do
+        check_in_book(connection, 0, choice.from_ms, choice.to_ms)
     upper = top(choice, None if before is None else _place(connection, before))
     values: dict[str, Any] = {"through": choice.through}
     chosen = _having(choice.names(), values)

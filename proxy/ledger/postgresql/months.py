@@ -23,6 +23,7 @@ _BEFORE: Final = f"SELECT {_COLUMNS} FROM months WHERE seq < %s ORDER BY seq DES
 _BEHIND: Final = f"SELECT {_COLUMNS} FROM months WHERE seq > %s ORDER BY seq LIMIT 1"
 _BEGIN: Final = """
 SELECT coalesce((SELECT max(seq) FROM checkpoints), (SELECT min(seq - rows) FROM heads), 0)"""
+_ARCHIVED: Final = "SELECT coalesce(max(seq), 0) FROM checkpoints"
 _BOOKED: Final = "SELECT booked_at_ms FROM heads WHERE seq > %s ORDER BY seq LIMIT 1"
 _END: Final = """
 SELECT max(seq) FROM heads WHERE seq < coalesce(
@@ -44,8 +45,8 @@ class PostgresMonths:
         return int(self._one(_BEGIN, ())[0])
 
     def archived(self) -> int:
-        """See `MonthBook.archived`. No month is taken out of a ledger of this kind yet."""
-        return 0
+        """See `MonthBook.archived`."""
+        return int(self._one(_ARCHIVED, ())[0])
 
     def month_before(self, seq: int | None) -> MonthRow | None:
         """See `MonthBook.month_before`."""

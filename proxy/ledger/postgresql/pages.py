@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from proxy.core.records.canonical import COLUMNS
 from proxy.ledger import stretches
+from proxy.ledger.postgresql.archive import check_in_book
 from proxy.ledger.postgresql.connection import Connection
 from proxy.ledger.reading import Row, Stretch
 
@@ -69,13 +70,15 @@ def in_book(connection: Connection, after: int, through: int) -> tuple[str, dict
 
 def narrowed(connection: Connection, stretch: Stretch) -> Stretch:
     """See `Reader.narrowed`."""
+    check_in_book(connection, stretch.after, stretch.from_ms, stretch.to_ms)
     return stretches.narrowed(
         stretch, head(connection), lambda from_ms, to_ms: _ends(connection, from_ms, to_ms)
     )
 
 
 def page(connection: Connection, stretch: Stretch) -> list[Row]:
-    """All rows of a short stretch, oldest first."""
+    """All rows of a short stretch, oldest first. Raises QuestionRefused where it is archived."""
+    check_in_book(connection, stretch.after, stretch.from_ms, stretch.to_ms)
     rows, values = in_book(connection, stretch.after, stretch.through)
     query = _PAGE.format(rows=rows)
     return connection.execute(query.encode(), values | _times(stretch)).fetchall()
@@ -87,7 +90,8 @@ def corrections(connection: Connection, ids: Sequence[object]) -> list[Row]:
 
 
 def labels(connection: Connection, stretch: Stretch) -> set[str]:
-    """The different texts of labels in a short stretch."""
+    """The different texts of labels in a short stretch. Raises QuestionRefused as `page` does."""
+    check_in_book(connection, stretch.after, stretch.from_ms, stretch.to_ms)
     rows, values = in_book(connection, stretch.after, stretch.through)
     query = _LABELS.format(rows=rows)
     return {text for (text,) in connection.execute(query.encode(), values | _times(stretch))}

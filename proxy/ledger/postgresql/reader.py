@@ -22,6 +22,7 @@ from proxy.ledger.months import prove
 from proxy.ledger.postgresql import closings, pages, recent, tariffs, usage
 from proxy.ledger.postgresql.address import name
 from proxy.ledger.postgresql.anchoring import take_anchor
+from proxy.ledger.postgresql.archive import archives
 from proxy.ledger.postgresql.connection import Connection
 from proxy.ledger.postgresql.credits import credit
 from proxy.ledger.postgresql.listing import last_used, listed
@@ -87,7 +88,7 @@ SELECT terms FROM price_versions
 ORDER BY stored_at_ms > %(at_ms)s, abs(stored_at_ms - %(at_ms)s), version LIMIT 1"""
 _STATUS: Final = """
 SELECT (SELECT min(seq - rows) + 1 FROM heads), (SELECT max(seq) FROM heads),
-  (SELECT count(*) FROM records WHERE adjusts IS NOT NULL),
+  (SELECT count(*) FROM book WHERE adjusts IS NOT NULL),
   (SELECT sum(pg_total_relation_size(oid)) FROM pg_class
    WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'm'))"""
 _LAST: Final = "SELECT hash, booked_at_ms FROM heads ORDER BY seq DESC LIMIT 1"
@@ -193,8 +194,9 @@ class PostgresReader:
             yield PostgresMonths(connection)
 
     def archives(self) -> list[Archive]:
-        """See `BookReader.archives`. There are none yet."""
-        return []
+        """See `BookReader.archives`."""
+        with self._connections.reading() as connection:
+            return archives(connection)
 
     def closings(self) -> list[Closing]:
         """See `BookReader.closings`."""

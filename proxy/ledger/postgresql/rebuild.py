@@ -1,4 +1,4 @@
-"""Makes all roll-ups anew from the records, in one transaction.
+"""Makes all roll-ups anew from the records and the sums of archived ones, in one transaction.
 
 Other processes wait at the end of their batches meanwhile, with what they book in their journals.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 from proxy.ledger.late_prices import Columns, counted
+from proxy.ledger.postgresql.archive import ARCHIVED
 from proxy.ledger.postgresql.connection import COMMITTING, LEDGER, Connection, lock
 from proxy.ledger.postgresql.line import Line
 from proxy.ledger.postgresql.sums import (
@@ -29,11 +30,12 @@ _LOCK: Final = (
     "SET LOCAL statement_timeout = 0; LOCK TABLE rollups IN EXCLUSIVE MODE; "
     f"SELECT pg_advisory_xact_lock({lock(LEDGER, COMMITTING)})"
 )
-_EVERYTHING: Final = counted(
+_OF_RECORDS: Final = counted(
     Columns(["started_at_ms AS at"], GROUPS, SUMS),
     "true",
     IN_THE_BOOK,
 )
+_EVERYTHING: Final = f"{_OF_RECORDS} UNION ALL {ARCHIVED}"
 _QUARTERS: Final = (
     f"SELECT bucket_ms AS at, {', '.join(GROUPS)}, {', '.join(NAMES)} FROM rollups "
     "WHERE bucket_ms < (SELECT folded_until_ms FROM fold)"

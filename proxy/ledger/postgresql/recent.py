@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
+from proxy.ledger.postgresql.archive import check_in_book
 from proxy.ledger.postgresql.connection import Connection
 from proxy.ledger.postgresql.texts import clean
 from proxy.ledger.postgresql.values import json_value
@@ -49,6 +50,7 @@ def recent(connection: Connection, since_ms: int, now_ms: int) -> list[Recent]:
 
 def used_by_value(connection: Connection, tag: str | None, since_ms: int) -> list[ValueUse]:
     """See `Reader.used_by_value`."""
+    check_in_book(connection, 0, since_ms, None)
     value = "end_user" if tag is None else json_value("tags", "%(tag)s")
     values = {"since_ms": max(-_EVER_MS, since_ms)}
     named = {} if tag is None else {"tag": clean(tag)}

@@ -17,43 +17,9 @@ from __future__ import annotations
 
 from typing import Final
 
-APPEND_ONLY: Final = (
-    "records",
-    "heads",
-    "checkpoints",
-    "grants",
-    "price_versions",
-    "audit",
-    "credit_links",
-    "months",
-    "statements",
-)
-
-# What refuses changes. ALWAYS: also for one who replays a replica's changes.
-_GUARD = """
-CREATE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-    RAISE EXCEPTION '% is append-only: corrections are new rows', TG_TABLE_NAME
-        USING ERRCODE = 'restrict_violation';
-END $$;
-CREATE FUNCTION refuse_reuse() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-    RAISE EXCEPTION 'names are never used again: revoke the key or team'
-        USING ERRCODE = 'restrict_violation';
-END $$;
-"""
-
-
-def _append_only(table: str) -> str:
-    return f"""
-CREATE TRIGGER append_only BEFORE UPDATE OR DELETE ON {table}
-    FOR EACH ROW EXECUTE FUNCTION refuse_change();
-CREATE TRIGGER never_emptied BEFORE TRUNCATE ON {table}
-    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
-ALTER TABLE {table} ENABLE ALWAYS TRIGGER append_only;
-ALTER TABLE {table} ENABLE ALWAYS TRIGGER never_emptied;
-"""
-
+from proxy.ledger.postgresql.archive import ARCHIVES
+from proxy.ledger.postgresql.guards import APPEND_ONLY as APPEND_ONLY
+from proxy.ledger.postgresql.guards import GUARD, append_only
 
 _TEXT = 'text COLLATE "C"'
 _RECORDS = f"""
@@ -371,7 +337,16 @@ CREATE TABLE instances (
 # A migration adds and never takes away: the version before it runs on its tables too.
 MIGRATIONS: Final[tuple[str, ...]] = (
     "".join(
-        (_GUARD, _RECORDS, _MONTHS, _CHAINS, _ROLLUPS, _AROUND, *map(_append_only, APPEND_ONLY))
+        (
+            GUARD,
+            _RECORDS,
+            _MONTHS,
+            _CHAINS,
+            _ROLLUPS,
+            _AROUND,
+            ARCHIVES,
+            *map(append_only, APPEND_ONLY),
+        )
     ),
     _INSTANCES,
 )

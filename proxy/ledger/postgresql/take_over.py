@@ -16,6 +16,7 @@ from proxy.ledger.copying import COMPARED_BY, DUMPED, Copied, Dump, Told, totals
 from proxy.ledger.grouping import Ask
 from proxy.ledger.postgresql import usage
 from proxy.ledger.postgresql.address import name
+from proxy.ledger.postgresql.archive import flaws as archive_flaws
 from proxy.ledger.postgresql.connection import COMMITTING, LEDGER, Connection, lock, meant, opened
 from proxy.ledger.postgresql.digests import digest
 from proxy.ledger.postgresql.rebuild import rebuilt
@@ -159,6 +160,7 @@ def _checked(connection: Connection, dump: Dump, key: bytes | None, told: Told) 
     verified = verify_book(connection, key)
     problems = [
         *verified.problems,
+        *(flaw.what for flaw in archive_flaws(connection, key)),
         *(
             flaw.what
             for part in ("credits", "audit", "prices")

@@ -14,6 +14,7 @@ import msgspec
 from proxy.ledger import grouping
 from proxy.ledger.grouping import FLAGGED, IN_ROLLUPS, TIMES, Ask, Line, Window
 from proxy.ledger.late_prices import Columns, counted
+from proxy.ledger.postgresql.archive import archived_flags, check_in_book, source_of_records
 from proxy.ledger.postgresql.connection import Connection
 from proxy.ledger.postgresql.sums import GROUPS, IN_THE_BOOK, SUMS, bucket
 from proxy.ledger.postgresql.texts import clean
@@ -100,7 +101,10 @@ def _sums(connection: Connection, ask: Ask) -> list[Line]:
     """The sums by group and currency, sorted by them."""
     values: _Values = {}
     if grouping.reads_records(ask):
+        check_in_book(connection, 0, ask.from_ms, ask.to_ms)
         return _asked(connection, ask, _of_records(ask, values), values)
+    for from_ms, to_ms in grouping.parts_of_quarters(ask):
+        check_in_book(connection, 0, from_ms, to_ms)
     first_ms, last_ms, folded_ms = _one(connection, _REACH)
     reached = Reach(first_ms, folded_ms)
     windows = grouping.windows(reached, last_ms, ask)
@@ -294,7 +298,7 @@ def _flagged(connection: Connection, ask: Ask) -> dict[Line, int]:
         f" {by_then}ORDER BY p.seq LIMIT 1"
     )
     columns = [*own, _BUCKET, f"coalesce(currency, ({late})) AS currency"]
-    table = "records" if ask.through is None else "book AS records"
+    table = source_of_records(connection) if ask.through is None else "book AS records"
     rows = (
         f"SELECT {', '.join(columns)} FROM {table} WHERE inconsistent = 1 AND kind = 'usage' "
         f"AND {where}"
@@ -305,7 +309,21 @@ def _flagged(connection: Connection, ask: Ask) -> dict[Line, int]:
         f"{_clock(connection, ask, values)}"
         f"GROUP BY {', '.join(str(n + 1) for n in range(len(ask.by) + 1))}"
     )
-    return {row[:-1]: row[-1] for row in connection.execute(query.encode(), values)}
+    found = {row[:-1]: int(row[-1]) for row in connection.execute(query.encode(), values)}
+    if not grouping.reads_records(ask):
+        for line, count in _archived_flags(connection, ask):
+            found[line] = found.get(line, 0) + count
+    return found
+
+
+def _archived_flags(connection: Connection, ask: Ask) -> list[tuple[Line, int]]:
+    """The same of requests whose records are archived."""
+    values: _Values = {}
+    clock = _clock(connection, ask, values)
+    where = [_ranged("bucket_ms", ask.from_ms, ask.to_ms, values), *_only(ask, values)]
+    groups = [_OF_CLOCK.get(name) or IN_ROLLUPS[name] for name in ask.by]
+    source = f"archived_sums {clock}WHERE {' AND '.join(where)}"
+    return archived_flags(connection, groups, source, values)
 
 
 def _ranged(column: str, from_ms: int | None, to_ms: int | None, values: _Values) -> str:

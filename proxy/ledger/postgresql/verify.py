@@ -18,6 +18,7 @@ from proxy.ledger import audit_chain, closed, credit_chain
 from proxy.ledger.credit_chain import CREDIT_COLUMNS, LINK_COLUMNS
 from proxy.ledger.months import months_step
 from proxy.ledger.postgresql.anchoring import anchor_step
+from proxy.ledger.postgresql.archive import flaws as archive_flaws
 from proxy.ledger.postgresql.closings import statements_step
 from proxy.ledger.postgresql.connection import Connection
 from proxy.ledger.postgresql.months import PostgresMonths
@@ -42,12 +43,15 @@ SELECT chain_seq, hash, booked_at_ms, key_name, seal FROM heads
 WHERE chain = %s AND chain_seq > %s AND chain_seq <= %s ORDER BY chain_seq"""
 # Of each chain: the last batch that ended before the newest rows of the book, or its beginning.
 _NEWEST: Final = """
-SELECT chain, coalesce(before.chain_seq, 0), coalesce(before.hash, %(genesis)s), ends.through
+SELECT chain, coalesce(before.chain_seq, pruned.chain_seq, 0),
+  coalesce(before.hash, pruned.hash, %(genesis)s), ends.through
 FROM (SELECT chain, max(chain_seq) AS through FROM heads
   WHERE seq > (SELECT seq FROM cursor) - %(rows)s GROUP BY chain) AS ends
 LEFT JOIN LATERAL (SELECT chain_seq, hash FROM heads WHERE heads.chain = ends.chain
   AND seq <= (SELECT seq FROM cursor) - %(rows)s
-  ORDER BY chain_seq DESC LIMIT 1) AS before ON true"""
+  ORDER BY chain_seq DESC LIMIT 1) AS before ON true
+LEFT JOIN LATERAL (SELECT chain_seq, hash FROM checkpoints WHERE checkpoints.chain = ends.chain
+  ORDER BY chain_seq DESC LIMIT 1) AS pruned ON true"""
 # What is hashed as a row's seq is its place in its chain.
 _ROW: Final = ", ".join("chain_seq AS seq" if name == "seq" else name for name in COLUMNS)
 _ROWS: Final = (
@@ -125,7 +129,7 @@ def verify_step(
         case closed.PART:
             return statements_step(connection, place, public_key)
         case "months":
-            return months_step(PostgresMonths(connection), place, public_key)
+            return _months_step(connection, place, key, public_key)
         case _:
             return VerifyStep(
                 notes=[f"{part}: not checked here, PostgreSQL's own pg_amcheck does it"]
@@ -151,6 +155,7 @@ def records_step(connection: Connection, place: str | None, key: bytes | None) -
     walk.page(links, heads, lambda seq: texts[seq])
     following: BookPlace | None = BookPlace(chain, walk.place)
     problems: list[Flaw] = []
+    begun: ChainWalk | None = None  # the next chain, whose checkpoint is looked at now
     if upto >= at.through:
         walk.end()
         after = _behind(connection, chain)
@@ -158,13 +163,14 @@ def records_step(connection: Connection, place: str | None, key: bytes | None) -
         if after is None:
             problems = list(_gaps(connection))
         else:
-            following = BookPlace(after, _begun(connection, after, key).place)
-    findings = [*walk.findings, *problems]
+            begun = _begun(connection, after, key)
+            following = BookPlace(after, begun.place)
+    findings = [*walk.findings, *problems, *(begun.findings if begun else ())]
     return VerifyStep(
         rows=walk.rows,
-        seals=walk.seals,
-        foreign=walk.foreign,
-        found=walk.found + len(problems),
+        seals=walk.seals + (begun.seals if begun else 0),
+        foreign=walk.foreign + (begun.foreign if begun else 0),
+        found=walk.found + len(problems) + (begun.found if begun else 0),
         findings=findings[:FINDINGS_MAX],
         next=None if following is None else msgspec.json.encode(following).decode(),
     )
@@ -238,6 +244,21 @@ def _credits_step(connection: Connection, key: bytes | None) -> VerifyStep:
     at = len(LINK_COLUMNS) + CREDIT_COLUMNS.index("amount")
     links = [(*row[:at], None if row[at] is None else int(row[at]), *row[at + 1 :]) for row in rows]
     return credit_chain.verified(links, connection.execute(_UNLINKED).fetchall(), key)
+
+
+def _months_step(
+    connection: Connection, place: str | None, key: bytes | None, public_key: bytes | None
+) -> VerifyStep:
+    """The next chunk of a sealed month; with the last one what is kept of archived months."""
+    step = months_step(PostgresMonths(connection), place, public_key)
+    if step.next is not None:
+        return step
+    flaws = list(archive_flaws(connection, key))
+    return msgspec.structs.replace(
+        step,
+        found=step.found + len(flaws),
+        findings=[*step.findings, *flaws][:FINDINGS_MAX],
+    )
 
 
 def _audit_step(connection: Connection, key: bytes | None) -> VerifyStep:

@@ -10,6 +10,7 @@ from typing import Any, Final, TypeAlias
 
 from proxy.core.records.chain import FINDINGS_MAX, Flaw
 from proxy.ledger.late_prices import Columns, moved
+from proxy.ledger.postgresql.archive import ARCHIVED, source_of_records
 from proxy.ledger.postgresql.connection import Connection
 from proxy.ledger.postgresql.sums import GROUPS, IN_THE_BOOK, NAMES, SUMS, WIDE, bucket
 from proxy.ledger.spans import BUCKET_MS
@@ -32,7 +33,8 @@ _MOVED: Final = moved(
 )
 _OF_RECORDS: Final = (
     f"SELECT {bucket()}, {_GROUPS}, {_SUMS} FROM (SELECT started_at_ms, {_GROUPS}, {_SHOWN} "
-    f"FROM records WHERE {_WITHIN.format(row='records')} UNION ALL {_MOVED}) AS rows GROUP BY {_BY}"
+    f"FROM {{table}} WHERE {_WITHIN.format(row='records')} UNION ALL {_MOVED} UNION ALL SELECT * "
+    f"FROM ({ARCHIVED}) AS archived WHERE at >= %(low)s AND at < %(high)s) AS rows GROUP BY {_BY}"
 )
 _OF_QUARTERS: Final = (
     f"SELECT bucket_ms, {_GROUPS}, {_SUMS} FROM rollups "
@@ -40,8 +42,9 @@ _OF_QUARTERS: Final = (
 )
 _NEXT: Final = """
 SELECT least((SELECT min(started_at_ms) FROM records WHERE started_at_ms >= %(low)s),
-  (SELECT min(bucket_ms) FROM rollups WHERE bucket_ms >= %(low)s))"""
-_COUNT: Final = f"SELECT count(*) FROM records WHERE {_WITHIN.format(row='records')}"
+  (SELECT min(bucket_ms) FROM rollups WHERE bucket_ms >= %(low)s),
+  (SELECT min(bucket_ms) FROM archived_sums WHERE bucket_ms >= %(low)s))"""
+_COUNT: Final = f"SELECT count(*) FROM {{table}} WHERE {_WITHIN.format(row='records')}"
 
 _SOME: Final = (
     f"SELECT count(*) FROM (SELECT 1 FROM records WHERE {_WITHIN.format(row='records')} "
@@ -56,10 +59,10 @@ def rollups_step(connection: Connection, place: str | None) -> VerifyStep:
     if first_ms is None:
         return VerifyStep()
     day = {"low": first_ms // DAY_MS * DAY_MS, "high": first_ms // DAY_MS * DAY_MS + DAY_MS}
-    found = _differing(
-        "rollups", _sums(connection, _OF_RECORDS, day), _sums(connection, _OF_QUARTERS, day)
-    )
-    [rows] = connection.execute(_COUNT.encode(), day).fetchone() or (0,)
+    table = source_of_records(connection)
+    of_records = _sums(connection, _OF_RECORDS.format(table=table), day)
+    found = _differing("rollups", of_records, _sums(connection, _OF_QUARTERS, day))
+    [rows] = connection.execute(_COUNT.format(table=table).encode(), day).fetchone() or (0,)
     return VerifyStep(
         rows=rows, found=len(found), findings=found[:FINDINGS_MAX], next=str(day["high"])
     )
@@ -74,7 +77,8 @@ def newest_rollups(connection: Connection) -> VerifyStep:
     [rows] = connection.execute(_SOME.encode(), quarter).fetchone() or (0,)
     if rows > NEWEST_MAX:
         return VerifyStep()
-    expected, booked = (_sums(connection, query, quarter) for query in (_OF_RECORDS, _OF_QUARTERS))
+    expected = _sums(connection, _OF_RECORDS.format(table=source_of_records(connection)), quarter)
+    booked = _sums(connection, _OF_QUARTERS, quarter)
     found = _differing("rollups", expected, booked)
     return VerifyStep(rows=rows, found=len(found), findings=found[:FINDINGS_MAX])
 

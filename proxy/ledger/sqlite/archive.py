@@ -10,16 +10,10 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-import msgspec
-
-from proxy.core.records.canonical import canonical, key_name, seal
+from proxy.core.records.canonical import canonical
 from proxy.core.records.chain import Flaw
 from proxy.ledger import QuestionRefused
-from proxy.ledger.archives import (
-    Archive,
-    MonthTotals,
-    needed,
-)
+from proxy.ledger.archives import ARCHIVE_COLUMNS, Archive, archive_flaws, archive_of, needed
 from proxy.ledger.sqlite.sums import GROUPS, SUMS, added_quarters
 
 ARCHIVES_SINCE: Final = 16  # the schema version
@@ -72,10 +66,6 @@ CREATE INDEX archived_sums_bucket ON archived_sums (bucket_ms);
 CREATE TRIGGER archived_sums_known BEFORE INSERT ON archived_sums
     WHEN EXISTS (SELECT 1 FROM archived_sums WHERE seq = NEW.seq) BEGIN SELECT RAISE(IGNORE); END;
 """
-ARCHIVE_COLUMNS: Final = (
-    "seq, first_seq, month, first_start_ms, last_start_ms, archived_at_ms, root, hash, file, bytes,"
-    " sha256, totals, sums, key_name, seal"
-)
 _GROUPS: Final = ", ".join(GROUPS)
 _SHOWN: Final = f"SELECT bucket_ms, {_GROUPS}, {', '.join(name for name, _ in SUMS)}"
 _LINES: Final = f"{_SHOWN} FROM archived_sums WHERE bucket_ms >= ? AND bucket_ms < ?"
@@ -91,7 +81,8 @@ def archives(connection: sqlite3.Connection) -> list[Archive]:
     """Every archived month, the oldest first; none in a ledger of an earlier schema."""
     if not _is_there(connection):
         return []
-    rows = connection.execute(f"SELECT {ARCHIVE_COLUMNS} FROM archives ORDER BY seq")
+    query = f"SELECT {', '.join(ARCHIVE_COLUMNS)} FROM archives ORDER BY seq"
+    rows = connection.execute(query)
     return [archive_of(row) for row in rows]
 
 
@@ -155,26 +146,19 @@ def archived_until(connection: sqlite3.Connection, from_ms: int, rows: int) -> i
     return None if row is None else int(row[0])
 
 
-def archive_flaws(connection: sqlite3.Connection, key: bytes | None) -> Iterator[Flaw]:
+def flaws(connection: sqlite3.Connection, key: bytes | None) -> Iterator[Flaw]:
     """What is wrong with what the book keeps of archived months."""
     if not _is_there(connection):
         return
-    rows = connection.execute(f"SELECT {ARCHIVE_COLUMNS} FROM archives ORDER BY seq").fetchall()
-    kept = dict(connection.execute("SELECT seq, hash FROM checkpoints"))
-    for row in rows:
-        seq, month, at_ms, row_hash, sums = row[0], row[2], row[5], row[7], row[12]
-        where = f"archive of {month}"
-        if sums_digest(connection, seq) != sums:
-            yield Flaw("months", f"{where}: the sums that stand for its records were changed", seq)
-        if kept.get(seq) != row_hash:
-            yield Flaw("months", f"{where}: there is no checkpoint of its last record", seq)
-        made = None if key is None else seal(key, seq, at_ms, sealed_digest(row[:-2]))
-        if key is not None and row[-2] == key_name(key) and made != row[-1]:
-            yield Flaw("months", f"{where}: it was changed since it was sealed", seq)
-    known = {row[0] for row in rows}
+    query = f"SELECT {', '.join(ARCHIVE_COLUMNS)} FROM archives ORDER BY seq"
     strays = connection.execute("SELECT DISTINCT archive_seq FROM archived_sums")
-    for seq in sorted({seq for (seq,) in strays} - known):
-        yield Flaw("months", f"there are sums of an archive of seq {seq}, which there is none of")
+    yield from archive_flaws(
+        connection.execute(query).fetchall(),
+        lambda seq: sums_digest(connection, seq),
+        dict(connection.execute("SELECT seq, hash FROM checkpoints")),
+        [seq for (seq,) in strays.fetchall()],
+        key,
+    )
 
 
 def _is_there(connection: sqlite3.Connection) -> bool:
@@ -189,26 +173,3 @@ def sums_digest(connection: sqlite3.Connection, archive_seq: int) -> bytes:
     for row in connection.execute(_SUMS, (archive_seq,)):
         found.update(canonical(row) + b"\n")
     return found.digest()
-
-
-def sealed_digest(row: Sequence[Any]) -> bytes:
-    """What of an archive is sealed: all of its row."""
-    values = [value.hex() if isinstance(value, bytes) else value for value in row]
-    return hashlib.sha256(b"tollkeeper archive 1\n" + canonical(values)).digest()
-
-
-def archive_of(row: Sequence[Any]) -> Archive:
-    return Archive(
-        last_seq=row[0],
-        first_seq=row[1],
-        month=row[2],
-        first_start_ms=row[3],
-        last_start_ms=row[4],
-        archived_at_ms=row[5],
-        root=row[6].hex(),
-        hash=row[7].hex(),
-        file=row[8],
-        bytes=row[9],
-        sha256=row[10].hex(),
-        totals=msgspec.json.decode(row[11], type=MonthTotals),
-    )

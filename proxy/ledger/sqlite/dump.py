@@ -13,7 +13,6 @@ from typing import Any
 from proxy.ledger import LedgerError
 from proxy.ledger.copying import COMPARED_BY, DUMPED
 from proxy.ledger.reading import UsageRow
-from proxy.ledger.sqlite.archive import archives
 from proxy.ledger.sqlite.files import database_path, lock
 from proxy.ledger.sqlite.read_only import reading
 from proxy.ledger.sqlite.reader import SqliteReader
@@ -44,11 +43,6 @@ def dumped(url: str, data_dir: Path) -> Iterator[SqliteDump]:
                 raise LedgerError(
                     f"{path} has schema version {version}, and this program copies version "
                     f"{SCHEMA_VERSION}: start `tollkeeper serve` on it once, which brings it there"
-                )
-            if months := [archive.month for archive in archives(connection)]:
-                raise LedgerError(
-                    f"the records of {', '.join(months)} are archived, and roll-ups are made of "
-                    "records: a ledger is copied before its first month is archived"
                 )
             yield SqliteDump(path, connection)
     finally:

@@ -8,30 +8,27 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
-from typing import Any, Final
-
-import msgspec
+from typing import Final
 
 from proxy.core.managed import Audit, TenantChange
 from proxy.core.records.canonical import key_name, seal
 from proxy.ledger import LedgerError, SealedMonth
 from proxy.ledger.archives import (
-    OPEN_WINDOW_MS,
+    ARCHIVE_COLUMNS,
     Archive,
     ArchiveOrder,
     DueMonth,
+    MonthState,
     MonthTotals,
+    archive_of,
+    archive_row,
+    sealed_digest,
+    unfit,
 )
 from proxy.ledger.late_prices import Columns, moved
 from proxy.ledger.spans import BUCKET_MS
 from proxy.ledger.sqlite.adding import is_beyond
-from proxy.ledger.sqlite.archive import (
-    ARCHIVE_COLUMNS,
-    SUM_NAMES,
-    archive_of,
-    sealed_digest,
-    sums_digest,
-)
+from proxy.ledger.sqlite.archive import SUM_NAMES, sums_digest
 from proxy.ledger.sqlite.carried import UNIT, Key, Totals, added
 from proxy.ledger.sqlite.sums import GROUPS, SUMS, of_halves, summed_halves
 from proxy.ledger.sqlite.tenants import write
@@ -96,31 +93,18 @@ def obstacles(
     `forced` names those that are accepted; see `ArchiveOrder`.
     """
     first_ms, last_ms = connection.execute(_SPAN, (last_seq,)).fetchone()
-    found = []
     if first_ms is None:
         return ["there is no record left of it"]
-    if last_ms > now_ms - OPEN_WINDOW_MS:
-        found.append(
-            "limits may still count it: a window of a month or a week may be open for "
-            f"{OPEN_WINDOW_MS // 86_400_000} days behind its last request"
-        )
-    if connection.execute("SELECT max(seq) FROM records").fetchone()[0] <= last_seq:
-        found.append("the last record of the book stays, and there is none behind this month")
-    (unpriced,) = connection.execute(_UNPRICED, (last_seq,)).fetchone()
-    if unpriced and "unpriced" not in forced:
-        found.append(
-            f"{unpriced} requests have no price, and once archived they are never priced: run "
-            "`tollkeeper price rerate`, or add --force unpriced"
-        )
-    if connection.execute(_OPEN_CORRECTIONS, (last_seq, last_seq)).fetchone()[0]:
-        found.append("a later record corrects one of it without an amount")
-    unclosed = connection.execute(_UNCLOSED, (last_ms, last_seq)).fetchone() is not None
-    if unclosed and "unclosed" not in forced:
-        found.append(
-            "no closed statement of all teams counts all of it: run `tollkeeper statement close`, "
-            "or add --force unclosed"
-        )
-    return found
+    state = MonthState(
+        first_ms=first_ms,
+        last_ms=last_ms,
+        last_seq=last_seq,
+        book_end=connection.execute("SELECT max(seq) FROM records").fetchone()[0],
+        unpriced=connection.execute(_UNPRICED, (last_seq,)).fetchone()[0],
+        is_corrected=connection.execute(_OPEN_CORRECTIONS, (last_seq, last_seq)).fetchone()[0] > 0,
+        is_closed=connection.execute(_UNCLOSED, (last_ms, last_seq)).fetchone() is None,
+    )
+    return state.obstacles(now_ms, forced)
 
 
 def totals(connection: sqlite3.Connection, last_seq: int) -> MonthTotals:
@@ -151,10 +135,11 @@ def prune(
     first_ms, last_ms = connection.execute(_SPAN, (through,)).fetchone()
     (row_hash,) = connection.execute(_LAST, (through,)).fetchone()
     _keep_sums(connection, through)
-    sealed = _row(order, first_ms, last_ms, row_hash, now_ms, sums_digest(connection, through))
+    sums = sums_digest(connection, through)
+    sealed = archive_row(order, (first_ms, last_ms), row_hash, now_ms, sums)
     marks = ", ".join("?" * (len(sealed) + 2))
     connection.execute(
-        f"INSERT INTO archives ({ARCHIVE_COLUMNS}) VALUES ({marks})",
+        f"INSERT INTO archives ({', '.join(ARCHIVE_COLUMNS)}) VALUES ({marks})",
         (*sealed, key_name(key), seal(key, through, now_ms, sealed_digest(sealed))),
     )
     connection.execute(
@@ -187,16 +172,10 @@ def archivable(
 
 def _check(connection: sqlite3.Connection, order: ArchiveOrder, now_ms: int) -> None:
     month = connection.execute(_MONTH, (order.month,)).fetchone()
-    if month is None or (month[0], month[1]) != (order.first_seq, order.last_seq):
-        raise LedgerError(f"{order.month} is not sealed like that: `tollkeeper ledger seal`")
-    if bytes(month[2]).hex() != order.root:
-        raise LedgerError(f"the file of {order.month} has other records than those sealed")
     (behind,) = connection.execute(_BEHIND).fetchone()
-    if behind >= order.last_seq:
-        raise LedgerError(f"{order.month} is archived already")
-    first = connection.execute("SELECT min(seq) FROM records").fetchone()[0]
-    if first != order.first_seq:
-        raise LedgerError(f"{order.month} is not the oldest month in the book: begin with that")
+    (first,) = connection.execute("SELECT min(seq) FROM records").fetchone()
+    if (reason := unfit(order, month, behind, first)) is not None:
+        raise LedgerError(reason)
     if found := obstacles(connection, order.last_seq, now_ms, order.forced):
         raise LedgerError(f"{order.month} stays in the book: {'; '.join(found)}")
     if totals(connection, order.last_seq) != order.totals:
@@ -239,24 +218,3 @@ def _delete(connection: sqlite3.Connection, through: int) -> None:
         connection.execute(f"DROP TRIGGER {name}")
         connection.execute(f"DELETE FROM {table} WHERE seq <= ?", (through,))
         connection.execute(trigger)
-
-
-def _row(
-    order: ArchiveOrder, first_ms: int, last_ms: int, row_hash: bytes, now_ms: int, sums: bytes
-) -> tuple[Any, ...]:
-    """The values of ARCHIVE_COLUMNS but for the seal."""
-    return (
-        order.last_seq,
-        order.first_seq,
-        order.month,
-        first_ms,
-        last_ms,
-        now_ms,
-        bytes.fromhex(order.root),
-        row_hash,
-        order.file,
-        order.bytes,
-        bytes.fromhex(order.sha256),
-        msgspec.json.encode(order.totals, order="sorted").decode(),
-        sums,
-    )

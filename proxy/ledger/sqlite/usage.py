@@ -149,13 +149,8 @@ def _sums(connection: sqlite3.Connection, reached: Reach, ask: Ask) -> list[Line
     if grouping.reads_records(ask):
         check_in_book(connection, 0, ask.from_ms, ask.to_ms)
         return _asked(connection, ask, *_record_source(ask))
-    for edge_ms in (ask.from_ms, ask.to_ms):
-        if edge_ms is not None and edge_ms % BUCKET_MS:  # a part of a quarter hour
-            start_ms = edge_ms // BUCKET_MS * BUCKET_MS
-            from_ms = start_ms if ask.from_ms is None else max(start_ms, ask.from_ms)
-            to_ms = start_ms + BUCKET_MS
-            to_ms = to_ms if ask.to_ms is None else min(to_ms, ask.to_ms)
-            check_in_book(connection, 0, from_ms, to_ms)
+    for from_ms, to_ms in grouping.parts_of_quarters(ask):
+        check_in_book(connection, 0, from_ms, to_ms)
     (last_ms,) = connection.execute("SELECT max(bucket_ms) FROM rollups").fetchone()
     windows = grouping.windows(reached, last_ms, ask)
     if windows is None:

@@ -15,7 +15,7 @@ from proxy.ledger.sealing_key import read_key
 from proxy.ledger.signing import public_key_beside
 from proxy.ledger.sqlite import tenants as managed
 from proxy.ledger.sqlite.anchoring import anchor_step
-from proxy.ledger.sqlite.archive import archive_flaws
+from proxy.ledger.sqlite.archive import flaws as archive_flaws
 from proxy.ledger.sqlite.closings import STATEMENTS_SINCE, statements_step
 from proxy.ledger.sqlite.credits import CREDIT_CHAIN_SINCE, credits_step
 from proxy.ledger.sqlite.months import MONTHS_SINCE, SqliteMonths

@@ -31,7 +31,7 @@ async def archived(directory: Path, monkeypatch: pytest.MonkeyPatch, each: int) 
     ledger = await connect(URL, directory)
     try:
         for due in due_months(URL, directory, "2026-03", ms_of(11, 30), ("unclosed",)):
-            note = write_month(reader, due.month, due.public_key, directory, lambda _: None)
+            note = write_month(reader, due, directory, lambda _: None)
             await ledger.archive(order_of(note, ("unclosed",)), DEED)
     finally:
         await ledger.aclose()

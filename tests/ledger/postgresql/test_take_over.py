@@ -20,6 +20,7 @@ from proxy.ledger.copying import DUMPED, copy
 from proxy.ledger.postgresql.schema import allow
 from proxy.ledger.reading import GROUPED_BY, Stretch
 from proxy.ledger.verification import ANCHOR
+from tests.ledger import old_months
 from tests.ledger.contract.test_closings import closed
 from tests.ledger.ledgers import BookUnderTest, PostgresBook, opened_postgres, opened_sqlite
 from tests.ledger.samples import ALICE, KEY, START_MS, deed, make_id, make_record, numbered
@@ -27,6 +28,7 @@ from tests.ledger.samples import ALICE, KEY, START_MS, deed, make_id, make_recor
 pytestmark = pytest.mark.whole  # a server of its own
 
 DAY_MS = 86_400_000
+_OF_ARCHIVES = {"checkpoints", "archives", "archived_sums"}
 VERSION = hashlib.sha256(b"terms").hexdigest()[:16]
 
 
@@ -132,7 +134,7 @@ async def test_a_copy_says_what_its_source_says_and_goes_on(
     )
     assert (copied.rows["records"], copied.last_seq, copied.requests) == (21, 21, 20)
     assert copied.charges == {"USD": 36, "EUR": 6} and copied.seals_of_other_keys == 0
-    assert all(copied.rows[table] for table in set(DUMPED) - {"checkpoints"}), copied
+    assert all(copied.rows[table] for table in set(DUMPED) - _OF_ARCHIVES), copied
     assert answers(target) == answers(source)
     assert target.verified() == source.verified()
     target.agree()
@@ -156,6 +158,41 @@ async def test_a_copy_says_what_its_source_says_and_goes_on(
     target.agree()
     assert target.verified().problems == () and target.reader().head() == 23
     assert [one.count for one in target.reader().refusals(None, None)] == [4, 2]
+
+
+async def test_archived_months_are_copied_and_the_next_one_is_archived_there(
+    source: BookUnderTest, target: PostgresBook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old_months.at_time(monkeypatch)
+    old_months.two_months(source)
+    await old_months.seal_all(source)
+    await old_months.archived(source, old_months.order_of(source))
+    before, archives = old_months.told(source), source.reader().archives()
+    copied = copy(source.url, source.directory, target.url, KEY)
+    assert all(copied.rows[table] for table in _OF_ARCHIVES) and copied.last_seq == 33
+    assert old_months.told(target) == before and target.reader().archives() == archives
+    assert not old_months.verified(target).findings
+    late_ms = START_MS + 100 * DAY_MS
+    target.batch(Batch("w5", numbered(make_record(700, started_at_ms=late_ms))))
+    before = old_months.told(target)
+    await old_months.archived(target, old_months.order_of(target, "2026-12"))
+    assert old_months.told(target) == before and len(target.reader().archives()) == 2
+    await old_months.rebuilt(target)
+    assert old_months.told(target) == before and not old_months.verified(target).findings
+
+
+async def test_an_archive_that_was_changed_is_not_copied(
+    source: BookUnderTest, target: PostgresBook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old_months.at_time(monkeypatch)
+    old_months.two_months(source)
+    await old_months.seal_all(source)
+    await old_months.archived(source, old_months.order_of(source))
+    source.rows("DROP TRIGGER archives_no_update")
+    source.rows("UPDATE archives SET file = 'another'")
+    with pytest.raises(LedgerError, match="archive of 2026-11: it was changed"):
+        copy(source.url, source.directory, target.url, KEY)
+    assert not any(target.rows(f"SELECT count(*) FROM {table}")[0][0] for table in DUMPED)
 
 
 async def test_an_empty_ledger_is_copied_too(source: BookUnderTest, target: PostgresBook) -> None:

@@ -20,14 +20,16 @@ DAY_MS = 86_400_000
 
 
 class Counting:
-    """A connection that counts what it is asked."""
+    """A connection that counts what it is asked, beside which months are archived."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self.asked: list[str] = []
 
     def execute(self, query: Any, values: Any = None) -> Any:
-        self.asked.append(query if isinstance(query, str) else query.decode())
+        text = query if isinstance(query, str) else query.decode()
+        if "FROM archives" not in text:
+            self.asked.append(text)
         return self._connection.execute(query, values)
 
 

@@ -41,10 +41,9 @@ def test_each_table_is_dumped_whole(path: Path) -> None:
 
 
 def test_no_table_is_forgotten(path: Path) -> None:
-    """What is made anew of the records, and what says how far, is not copied. A ledger with
-    archived months is refused."""
+    """What is made anew of the records, and what says how far, is not copied."""
     made = {"rollups", "fold", *(table for family in FAMILIES for table in family.tables)}
-    made |= {"archives", "archived_sums", "carried_sums"}
+    made |= {"carried_sums"}
     with sqlite3.connect(path) as connection:
         tables = rows(connection, "SELECT name FROM sqlite_schema WHERE type = 'table'")
         assert {name for (name,) in tables} == made | set(DUMPED)
