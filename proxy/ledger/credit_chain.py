@@ -61,18 +61,13 @@ def verified(
     """
     links: list[Link] = []
     heads: list[Head] = []
+    exactly: dict[int, tuple[str, bytes]] = {}
     notes = []
     for row in rows:
         seq, at_ms, late, prev_hash, row_hash, made_with, sealed = row[: len(LINK_COLUMNS)]
-        links.append(
-            (
-                seq,
-                row[len(LINK_COLUMNS)] or "none",
-                _text(row[:_OWN], row[len(LINK_COLUMNS) :]),
-                prev_hash,
-                row_hash,
-            )
-        )
+        text = _text(row[:_OWN], row[len(LINK_COLUMNS) :])
+        links.append((seq, text, prev_hash, row_hash))
+        exactly[seq] = (row[len(LINK_COLUMNS)] or "none", text)
         heads.append((seq, row_hash, at_ms, made_with, sealed))
         if seq == 0 and late:
             notes.append(_told(late, at_ms))
@@ -80,7 +75,7 @@ def verified(
     walk = ChainWalk(
         ChainPlace(through, -1, GENESIS, -1), key, part="credits", row="link of credit"
     )
-    walk.page(links, heads, lambda seq: next(link[2] for link in links if link[0] == seq))
+    walk.page(links, heads, exactly.__getitem__)
     walk.end()
     found = walk.findings + [
         Flaw("credits", f"credit seq {seq} id {id!r}: it was put in beside the chain", seq, id)

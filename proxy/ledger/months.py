@@ -8,7 +8,7 @@ that a proof reads one chunk only.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime, tzinfo
 from typing import TYPE_CHECKING, Protocol, TypeAlias
@@ -95,6 +95,26 @@ class MonthBook(Protocol):
         ...
 
 
+class SealedChunk(msgspec.Struct, frozen=True):
+    """A part of a sealed month, from some record up to the end of its chunk.
+
+    upto · its last seq    size · how many records it has
+    root · of its tree, as it was sealed; None where it begins inside of its chunk
+    """
+
+    upto: int
+    size: int
+    root: bytes | None
+
+    def is_of(self, leaves: Sequence[bytes], upto: int) -> bool:
+        """Whether it has just these records, as they are hashed, the last of them at `upto`."""
+        return (
+            self.root is not None
+            and (self.upto, self.size) == (upto, len(leaves))
+            and root_of(list(map(leaf_hash, leaves))) == self.root
+        )
+
+
 # Opens a transaction of its own, which only reads.
 Reading: TypeAlias = Callable[[], AbstractContextManager[MonthBook]]
 
@@ -164,8 +184,21 @@ def prove(book: MonthBook, id: str) -> RecordProof | None:
     )
 
 
+def chunk_behind(book: MonthBook, after: int) -> SealedChunk | None:
+    """The chunk that has the record behind `after`; None: no sealed month has it."""
+    month = book.month_behind(after)
+    if month is None or after + 1 < month.first_seq:
+        return None
+    chunk, inside = divmod(after + 1 - month.first_seq, CHUNK)
+    upto = min(after + CHUNK - inside, month.seq)
+    root = None if inside else month.chunks[chunk * 32 : chunk * 32 + 32]
+    return SealedChunk(upto, upto - after, root)
+
+
 def months_step(book: MonthBook, place: str | None, public_key: bytes | None) -> VerifyStep:
     """Verify one chunk of one sealed month; with its last one the root and the signature.
+
+    From the place MONTH_HEADS on, chunks are left out, and counted alone.
 
     `public_key`: of the key beside the ledger; None: what the month itself names is taken.
     """
@@ -175,6 +208,8 @@ def months_step(book: MonthBook, place: str | None, public_key: bytes | None) ->
         return VerifyStep()
     size = month.seq - month.first_seq + 1
     chunks = -(-size // CHUNK)
+    if chunk < 0:
+        return _head_step(book, month, size, public_key)
     after = month.first_seq - 1 + chunk * CHUNK
     upto = min(after + CHUNK, month.seq)
     flaws: list[Flaw] = []
@@ -193,9 +228,6 @@ def months_step(book: MonthBook, place: str | None, public_key: bytes | None) ->
     more = not flaws and chunk + 1 < chunks
     if not more:
         flaws += _flaws_of_head(month, size, book.month_before(month.seq), public_key)
-    notes = []
-    if not more and not can_sign():
-        notes.append(f"months: the signature of {month.month} needs pip install 'tollkeeper[sign]'")
     following = (at, chunk + 1) if more else (month.seq, 0)
     return VerifyStep(
         rows=0 if archived else upto - after,
@@ -203,8 +235,29 @@ def months_step(book: MonthBook, place: str | None, public_key: bytes | None) ->
         found=len(flaws),
         findings=flaws[:FINDINGS_MAX],
         next=msgspec.json.encode(following).decode(),
-        notes=notes,
+        notes=[] if more else _notes(month),
     )
+
+
+def _head_step(book: MonthBook, month: MonthRow, size: int, public_key: bytes | None) -> VerifyStep:
+    """A month without its chunks, which the walk over the records has seen."""
+    flaws = list(_flaws_of_head(month, size, book.month_before(month.seq), public_key))
+    archived = month.seq <= book.archived()
+    return VerifyStep(
+        rows=0 if archived else size,
+        seals=1,
+        found=len(flaws),
+        findings=flaws[:FINDINGS_MAX],
+        next=msgspec.json.encode((month.seq, -1)).decode(),
+        notes=_notes(month),
+        chunks=0 if archived else -(-size // CHUNK),
+    )
+
+
+def _notes(month: MonthRow) -> list[str]:
+    if can_sign():
+        return []
+    return [f"months: the signature of {month.month} needs pip install 'tollkeeper[sign]'"]
 
 
 def _flaws_of_head(

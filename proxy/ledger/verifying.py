@@ -59,13 +59,13 @@ class ChainCheck:
         while self._head is not None and self._head[0] <= seq:
             heads.append(self._head)
             self._head = next(self._heads, None)
-        link = (seq, str(stored["id"]), b"" if text is None else text, prev_hash, row_hash)
-        self._walk.page([link], heads, lambda _: text)
+        link = (seq, b"" if text is None else text, prev_hash, row_hash)
+        self._walk.page([link], heads, lambda _: (str(stored["id"]), text))
 
     def end(self) -> None:
         """Check the end: every row is sealed, and every seal has its rows."""
         if self._head is not None:
-            self._walk.page([], [self._head], lambda _: None)
+            self._walk.page([], [self._head], lambda _: ("", None))
         else:
             self._walk.end()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from datetime import UTC
+from functools import partial
 
 import msgspec
 import pytest
@@ -12,7 +13,8 @@ import pytest
 from proxy.core.records.merkle import leaf_hash, root_of
 from proxy.ledger import LedgerError
 from proxy.ledger.ed25519 import MonthSigner, new_pem
-from proxy.ledger.months import MonthRow, due_months, months_step, prove
+from proxy.ledger.months import MonthRow, chunk_behind, due_months, months_step, prove
+from proxy.ledger.verification import MONTH_HEADS
 
 DAY_MS = 86_400_000
 FIRST_MS = 1_793_491_200_000  # 2026-11-01T00:00Z
@@ -97,3 +99,38 @@ def test_a_month_that_leaves_a_gap_is_told(shelf: Shelf) -> None:
         place = step.next
     assert "month 2027-01: the records 63 to 70 are not those sealed" in told
     assert any("does not begin behind seq 61" in line for line in told)
+
+
+def test_a_chunk_is_known_by_the_records_that_were_sealed(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = chunk_behind(shelf, 30)
+    assert found is not None and (found.upto, found.size) == (61, 31)
+    assert found.is_of(shelf.leaves(30, 61), 61)
+    assert not found.is_of(shelf.leaves(30, 60), 61)
+    assert not found.is_of(shelf.leaves(30, 61), 60)
+    assert not found.is_of(shelf.leaves(31, 62), 61)
+    inside = chunk_behind(shelf, 40)
+    assert inside is not None and (inside.upto, inside.root) == (61, None)
+    assert not inside.is_of(shelf.leaves(40, 61), 61)
+    monkeypatch.setattr("proxy.ledger.months.CHUNK", 8)
+    assert [chunk and chunk.upto for chunk in map(partial(chunk_behind, shelf), (0, 7, 29))] == [
+        8,
+        8,
+        30,
+    ]
+    assert chunk_behind(shelf, 70) is None
+    shelf.months[2] = msgspec.structs.replace(shelf.months[2], first_seq=64)
+    assert chunk_behind(shelf, 61) is None
+
+
+def test_months_without_their_chunks_tell_how_many_these_are(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps, place = [], MONTH_HEADS
+    while (step := months_step(shelf, place, None)).next is not None:
+        steps.append((step.rows, step.seals, step.chunks, step.found))
+        place = step.next
+    assert steps == [(30, 1, 1, 0), (31, 1, 1, 0), (9, 1, 1, 0)]
+    monkeypatch.setattr("proxy.ledger.months.CHUNK", 8)
+    assert months_step(shelf, MONTH_HEADS, None).chunks == 4

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 from proxy.core.records.chain import FINDINGS_MAX
 from proxy.ledger import Batch, LedgerError, LedgerUnavailable
+from proxy.ledger.reading import BookReader
 from proxy.ledger.sqlite.booking import Booker
 from proxy.ledger.sqlite.closings import add
-from proxy.ledger.verification import PARTS, VerifyStep, verify
+from proxy.ledger.verification import MONTH_HEADS, MONTHS, PARTS, BookVerified, VerifyStep, verify
 from tests.ledger.contract.test_closings import audit, closed
 from tests.ledger.samples import KEY, START_MS, make_record, numbered, open_book
 from tests.ledger.whole_book import DAY_MS, forger_of, reader_of, seal_all, verified, whole_book
@@ -332,7 +333,8 @@ class Endless:
         return VerifyStep(next="more")
 
 
-@pytest.mark.parametrize("breaks", PARTS[:2])
+# The months are asked for behind the records, which never end here.
+@pytest.mark.parametrize("breaks", [PARTS[0], *PARTS[2:4]])
 def test_an_error_in_one_part_ends_the_others(breaks: str) -> None:
     with pytest.raises(LedgerUnavailable, match="gone"):
         verify(Endless(breaks), None)
@@ -348,3 +350,71 @@ def test_the_list_of_findings_is_bounded_and_their_number_told(tmp_path: Path) -
     (tmp_path / "ledger.key").write_text(KEY.hex())
     found = verified(tmp_path / "ledger.db")
     assert (len(found.findings), found.found) == (FINDINGS_MAX, 192)
+
+
+class Noted:
+    """A reader that notes what it is asked."""
+
+    def __init__(self, reader: BookReader) -> None:
+        self._reader = reader
+        self.name = reader.name
+        self.asked: list[tuple[str, str | None]] = []
+
+    def head(self) -> int:
+        return self._reader.head()
+
+    def verify_step(self, part: str, place: str | None, key_file: Path | None) -> VerifyStep:
+        self.asked.append((part, place))
+        return self._reader.verify_step(part, place, key_file)
+
+    def months(self) -> list[str | None]:
+        """Where the walk over the months stood, step by step."""
+        return [place for part, place in self.asked if part == MONTHS]
+
+
+def noted(path: Path, parts: tuple[str, ...] = PARTS) -> tuple[Noted, BookVerified]:
+    reader = Noted(reader_of(path))
+    return reader, verify(reader, path.with_name("ledger.key"), parts=parts)
+
+
+@pytest.mark.parametrize("chunk", [4, 4096])
+def test_chunks_of_sealed_months_are_seen_by_the_walk_over_the_records(
+    tmp_path: Path, chunk: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("proxy.ledger.months.CHUNK", chunk)
+    path = whole_book(tmp_path)
+    assert len(seal_all(path)) == 2
+    reader, found = noted(path)
+    assert reader.months()[0] == MONTH_HEADS and len(reader.months()) == 3
+    assert found.found == 0
+    rows = {part.name: (part.rows, part.seals) for part in found.parts}
+    assert rows["months"] == (33, 2)
+    alone, found = noted(path, (MONTHS,))
+    assert alone.months()[0] is None and (found.parts[0].rows, found.parts[0].seals) == (33, 2)
+
+
+@pytest.mark.parametrize(
+    ("forgery", "what"),
+    [
+        ("UPDATE months SET chunks = zeroblob(length(chunks))", "are not those sealed"),
+        ("UPDATE months SET first_seq = first_seq + 1 WHERE first_seq > 1", "are not those sealed"),
+        (
+            "UPDATE months SET seq = seq + 1 WHERE seq = (SELECT max(seq) FROM months)",
+            "says something else",
+        ),
+        ("UPDATE records SET team = 'x' WHERE seq = 2", "seq 2 is missing or was changed"),
+        ("DELETE FROM months WHERE seq = (SELECT min(seq) FROM months)", "does not begin behind"),
+        ("UPDATE months SET checkpoint = 'x'", "its checkpoint says something else"),
+    ],
+)
+def test_where_the_walk_over_the_records_did_not_see_all_chunks_the_months_are_walked_over(
+    path: Path, forgery: str, what: str
+) -> None:
+    forger = forger_of(path)
+    forger.execute(forgery)
+    forger.close()
+    reader, found = noted(path)
+    assert None in reader.months()
+    told = [finding for finding in found.findings if finding.part == MONTHS]
+    assert any(what in finding.what for finding in told), told
+    assert told == list(noted(path, (MONTHS,))[1].findings)

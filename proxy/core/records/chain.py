@@ -19,13 +19,13 @@ from proxy.core.records.canonical import key_name as name_of_key
 
 FINDINGS_MAX: Final = 100  # of one page: a rewritten book has one for each row
 
-# seq, id, canonical bytes, prev_hash and hash. The bytes may be made by a short way: where they do
-# not fit the hash, `Exactly` is asked before the row is called bad.
-Link: TypeAlias = tuple[int, str, bytes, object, object]
+# seq, canonical bytes, prev_hash and hash. The bytes may be made by a short way: where they do not
+# fit the hash, `Exactly` is asked before the row is called bad.
+Link: TypeAlias = tuple[int, bytes, object, object]
 # seq, hash, when (Unix ms), the key's name, the seal
 Head: TypeAlias = tuple[int, bytes, int, str, bytes]
-# The canonical bytes of the row with this seq, surely; None if it is no row of a known version.
-Exactly: TypeAlias = Callable[[int], bytes | None]
+# The id of the row with this seq, and surely its canonical bytes; None if its version is not known.
+Exactly: TypeAlias = Callable[[int], tuple[str, bytes | None]]
 
 
 class Flaw(msgspec.Struct, frozen=True):
@@ -81,10 +81,10 @@ class ChainWalk:
         waiting = iter(heads)
         head = next(waiting, None)
         rows = 0
-        for at, id, text, prev_hash, row_hash in links:
+        for at, text, prev_hash, row_hash in links:
             rows += 1
             if at != seq + 1 or prev_hash != last or sha256(last + text).digest() != row_hash:
-                self._odd((at, id, text, prev_hash, row_hash), seq, last, exactly)
+                self._odd((at, text, prev_hash, row_hash), seq, last, exactly)
             seq, last = at, row_hash if isinstance(row_hash, bytes) else GENESIS
             while head is not None and head[0] <= seq:
                 self._check_head(head, seq, last)
@@ -120,8 +120,8 @@ class ChainWalk:
 
     def _odd(self, link: Link, seq: int, last: bytes, exactly: Exactly) -> None:
         """Say what is wrong with a row that is not as usual, if anything is."""
-        at, id, _, prev_hash, row_hash = link
-        text = exactly(at)
+        at, _, prev_hash, row_hash = link
+        id, text = exactly(at)
         where = f"{self._row} seq {at} id {id!r}"
         if at != seq + 1:
             self._add(f"{where}: follows seq {seq}; rows between are missing", at, id)

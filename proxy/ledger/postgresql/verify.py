@@ -7,7 +7,7 @@ chain that is gone as a whole is missed too.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 import msgspec
@@ -148,11 +148,10 @@ def records_step(connection: Connection, place: str | None, key: bytes | None) -
         chain, walk = stands.chain, _walk(chain=stands.chain, at=stands.at, key=key)
     at = walk.place
     rows = connection.execute(_ROWS.encode(), (chain, at.seq, at.through, STEP_ROWS)).fetchall()
-    links = list(map(_link, rows))
-    texts = {link[0]: None if link[2] == b"" else link[2] for link in links}
+    links, exactly = _links(rows)
     upto = links[-1][0] if len(links) == STEP_ROWS else at.through
     heads: list[Head] = connection.execute(_HEADS, (chain, at.seq, upto)).fetchall()
-    walk.page(links, heads, lambda seq: texts[seq])
+    walk.page(links, heads, exactly.__getitem__)
     following: BookPlace | None = BookPlace(chain, walk.place)
     problems: list[Flaw] = []
     begun: ChainWalk | None = None  # the next chain, whose checkpoint is looked at now
@@ -184,10 +183,9 @@ def _newest_step(connection: Connection, key: bytes | None) -> VerifyStep:
         place = ChainPlace(through, at_seq, at_hash, at_seq)
         walk = _walk(chain=chain, at=place, key=key)
         rows = connection.execute(_ROWS.encode(), (chain, at_seq, through, 2 * STEP_ROWS))
-        links = list(map(_link, rows.fetchall()))
+        links, exactly = _links(rows.fetchall())
         heads: list[Head] = connection.execute(_HEADS, (chain, at_seq, through)).fetchall()
-        texts = {link[0]: link[2] or None for link in links}
-        walk.page(links, heads, texts.__getitem__)
+        walk.page(links, heads, exactly.__getitem__)
         walk.end()
         walks.append(walk)
     sums = newest_rollups(connection)
@@ -223,10 +221,18 @@ def _begun(connection: Connection, chain: str, key: bytes | None) -> ChainWalk:
     return walk
 
 
-def _link(row: tuple[Any, ...]) -> Link:
-    stored = dict(zip(COLUMNS, row, strict=True))
-    text = row_text(stored)
-    return stored["seq"], stored["id"], text or b"", stored["prev_hash"], stored["hash"]
+def _links(
+    rows: Iterable[tuple[Any, ...]],
+) -> tuple[list[Link], dict[int, tuple[str, bytes | None]]]:
+    """The rows of a chain, and the id and bytes of each by its seq."""
+    links: list[Link] = []
+    exactly: dict[int, tuple[str, bytes | None]] = {}
+    for row in rows:
+        stored = dict(zip(COLUMNS, row, strict=True))
+        seq, text = stored["seq"], row_text(stored)
+        links.append((seq, text or b"", stored["prev_hash"], stored["hash"]))
+        exactly[seq] = (stored["id"], text)
+    return links, exactly
 
 
 def _gaps(connection: Connection) -> Iterator[Flaw]:

@@ -83,11 +83,11 @@ class SqliteMonths:
 
     def leaves(self, after: int, through: int) -> list[bytes]:
         """See `MonthBook.leaves`."""
-        return [link[2] for link in links_of(self._connection, after, through, through - after)]
+        return [link[1] for link in links_of(self._connection, after, through, through - after)]
 
     def sound_leaves(self, after: int, through: int) -> list[bytes]:
         """See `MonthBook.sound_leaves`."""
-        return [text for _, text in sound_texts(self._connection, after, through)]
+        return list(sound_texts(self._connection, after, through))
 
     def _month(self, query: str, seq: int) -> MonthRow | None:
         row = self._connection.execute(query, (seq,)).fetchone()

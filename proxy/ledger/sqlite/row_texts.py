@@ -17,12 +17,11 @@ _TEXTS = " ".join(
     for version, hashed in HASHED_BY_VERSION.items()
 )
 _LINKS = (
-    f"SELECT seq, id, CASE hash_version {_TEXTS} ELSE x'' END, prev_hash, hash FROM records "
+    f"SELECT seq, CASE hash_version {_TEXTS} ELSE x'' END, prev_hash, hash FROM records "
     "WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?"
 )
 _PLAIN = (
-    "SELECT seq, id, x'', prev_hash, hash FROM records WHERE seq > ? AND seq <= ? ORDER BY seq "
-    "LIMIT ?"
+    "SELECT seq, x'', prev_hash, hash FROM records WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?"
 )
 _ROW = f"SELECT {', '.join(COLUMNS)} FROM records WHERE seq = ?"
 
@@ -38,30 +37,29 @@ def links_of(connection: sqlite3.Connection, after: int, through: int, most: int
         return connection.execute(_PLAIN, bounds).fetchall()
 
 
-def exactly(connection: sqlite3.Connection, seq: int) -> bytes | None:
-    """The canonical bytes of one row, made value by value; None for an unknown hash_version."""
-    row = connection.execute(_ROW, (seq,)).fetchone()
-    return row_text(dict(zip(COLUMNS, row, strict=True)))
+def exactly(connection: sqlite3.Connection, seq: int) -> tuple[str, bytes | None]:
+    """The id and the canonical bytes of one row, made value by value.
+
+    No bytes are made for an unknown hash_version.
+    """
+    row = dict(zip(COLUMNS, connection.execute(_ROW, (seq,)).fetchone(), strict=True))
+    return row["id"], row_text(row)
 
 
-def sound_texts(
-    connection: sqlite3.Connection, after: int, through: int
-) -> Iterator[tuple[str, bytes]]:
-    """The id and the canonical bytes of each row behind `after`.
+def sound_texts(connection: sqlite3.Connection, after: int, through: int) -> Iterator[bytes]:
+    """The canonical bytes of each row behind `after`.
 
     Raises LedgerError at a row that is missing, or that was changed since it was booked.
     """
     expected = after + 1
-    for seq, id, quick, prev_hash, row_hash in links_of(
-        connection, after, through, through - after
-    ):
+    for seq, quick, prev_hash, row_hash in links_of(connection, after, through, through - after):
         text: bytes | None = quick
         prev = prev_hash if isinstance(prev_hash, bytes) else b""
         if hashlib.sha256(prev + quick).digest() != row_hash:
-            text = exactly(connection, seq)
+            text = exactly(connection, seq)[1]
         if seq != expected or text is None or hashlib.sha256(prev + text).digest() != row_hash:
             break
-        yield id, text
+        yield text
         expected += 1
     if expected <= through:
         raise LedgerError(

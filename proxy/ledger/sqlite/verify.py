@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from proxy.core.records.chain import FINDINGS_MAX, ChainPlace, ChainWalk, Flaw
-from proxy.ledger.months import months_step
+from proxy.ledger.months import MonthBook, chunk_behind, months_step
 from proxy.ledger.sealing_key import read_key
 from proxy.ledger.signing import public_key_beside
 from proxy.ledger.sqlite import tenants as managed
@@ -99,7 +99,8 @@ def _step(
         case "newest":
             return _newest_step(connection, version, key)
         case "records":
-            return records_step(connection, place, key)
+            book = SqliteMonths(connection) if version >= MONTHS_SINCE else None
+            return records_step(connection, place, key, book=book)
         case "credits" if version >= CREDIT_CHAIN_SINCE:
             return credits_step(connection, key)
         case "audit" if version >= AUDIT_SINCE:
@@ -131,10 +132,12 @@ def records_step(
     key: bytes | None,
     *,
     newest: int | None = None,
+    book: MonthBook | None = None,
 ) -> VerifyStep:
     """The next records with their seals, in the transaction that is open.
 
-    `newest`: begin so many rows before the end, behind a row that is taken as it stands.
+    newest · begin so many rows before the end, behind a row that is taken as it stands
+    book · has the sealed months, whose chunks are held against the same reading
     """
     connection.text_factory = _text
     if place is not None:
@@ -142,8 +145,10 @@ def records_step(
     else:
         walk = _begun(connection, key, newest)
     at = walk.place
-    links = links_of(connection, at.seq, at.through, STEP_ROWS)
-    upto = links[-1][0] if len(links) == STEP_ROWS else at.through
+    chunk = None if book is None else chunk_behind(book, at.seq)
+    most = STEP_ROWS if chunk is None else min(STEP_ROWS, chunk.upto - at.seq)
+    links = links_of(connection, at.seq, at.through, most)
+    upto = links[-1][0] if len(links) == most else at.through
     heads = connection.execute(_HEADS, (at.seq, upto)).fetchall()
     walk.page(links, heads, lambda seq: exactly(connection, seq))
     ended = upto >= at.through
@@ -156,6 +161,7 @@ def records_step(
         found=walk.found,
         findings=walk.findings,
         next=None if ended else msgspec.json.encode(walk.place).decode(),
+        chunks=int(chunk is not None and chunk.is_of([link[1] for link in links], upto)),
     )
 
 

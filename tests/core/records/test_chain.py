@@ -33,14 +33,14 @@ def links(count: int) -> list[Link]:
         row_hash = chained(last, values)
         text = row_text(dict(zip(COLUMNS, (*values, last, row_hash), strict=True)))
         assert text is not None
-        found.append((seq, make_record(seq).id, text, last, row_hash))
+        found.append((seq, text, last, row_hash))
         last = row_hash
     return found
 
 
 def head(link: Link, key: bytes = KEY) -> Head:
     """The seal of a row."""
-    row_hash = link[4]
+    row_hash = link[3]
     assert isinstance(row_hash, bytes)
     return link[0], row_hash, AT_MS, key_name(key), seal(key, link[0], AT_MS, row_hash)
 
@@ -49,7 +49,7 @@ def walked(
     rows: Sequence[Link], heads: Sequence[Head], *, through: int, key: bytes | None = KEY
 ) -> ChainWalk:
     walk = ChainWalk(ChainPlace(through), key)
-    walk.page(rows, heads, lambda seq: next(row[2] for row in rows if row[0] == seq))
+    walk.page(rows, heads, lambda seq: next(("id", row[1]) for row in rows if row[0] == seq))
     walk.end()
     return walk
 
@@ -66,7 +66,7 @@ def test_a_chain_is_walked_in_pages_of_any_size() -> None:
             part = rows[start : start + size]
             told = msgspec.json.decode(msgspec.json.encode(place), type=ChainPlace)
             walk = ChainWalk(told, KEY)
-            walk.page(part, [head(row) for row in part if row[0] in (3, 7)], lambda _: None)
+            walk.page(part, [head(row) for row in part if row[0] in (3, 7)], lambda _: ("id", None))
             place = walk.place
         walk.end()
         assert walk.findings == [] and place.seq == place.sealed == 7
@@ -82,16 +82,16 @@ def swapped(rows: list[Link]) -> list[Link]:
     ("change", "what"),
     [
         (lambda rows: [*rows[:1], *rows[2:]], ["rows between are missing"]),
-        (lambda rows: [*rows[:1], (*rows[1][:2], b"[]", *rows[1][3:]), *rows[2:]], ["changed"]),
+        (lambda rows: [*rows[:1], (*rows[1][:1], b"[]", *rows[1][2:]), *rows[2:]], ["changed"]),
         (
-            lambda rows: [*rows[:1], (*rows[1][:3], OTHER, rows[1][4]), *rows[2:]],
+            lambda rows: [*rows[:1], (*rows[1][:2], OTHER, rows[1][3]), *rows[2:]],
             ["its prev_hash was changed"],
         ),
         (
-            lambda rows: [*rows[:1], (*rows[1][:4], OTHER), *rows[2:]],
+            lambda rows: [*rows[:1], (*rows[1][:3], OTHER), *rows[2:]],
             ["changed since", "does not follow"],
         ),
-        (lambda rows: [*rows[:1], (*rows[1][:4], "text"), *rows[2:]], ["changed", "not follow"]),
+        (lambda rows: [*rows[:1], (*rows[1][:3], "text"), *rows[2:]], ["changed", "not follow"]),
         (swapped, ["does not follow", "does not follow", "does not follow"]),
         (lambda rows: [], ["the rows it covers are missing", "the last ones are missing"]),
         (lambda rows: rows[:3], ["the rows it covers are missing", "the last ones are missing"]),
@@ -107,9 +107,9 @@ def test_each_change_is_told(change: Callable[[list[Link]], list[Link]], what: l
 def test_a_text_made_in_another_way_is_no_change() -> None:
     """The database may escape a character in another way than the record was hashed."""
     rows = links(3)
-    quick = [(seq, id, b"other", prev, own) for seq, id, _, prev, own in rows]
+    quick = [(seq, b"other", prev, own) for seq, _, prev, own in rows]
     walk = ChainWalk(ChainPlace(3), KEY)
-    walk.page(quick, [head(rows[2])], lambda seq: rows[seq - 1][2])
+    walk.page(quick, [head(rows[2])], lambda seq: ("id", rows[seq - 1][1]))
     walk.end()
     assert walk.findings == [] and walk.rows == 3
 
@@ -117,7 +117,7 @@ def test_a_text_made_in_another_way_is_no_change() -> None:
 def test_a_row_of_an_unknown_version_is_told() -> None:
     rows = links(1)
     walk = ChainWalk(ChainPlace(1), KEY)
-    walk.page([(1, "a", b"", *rows[0][3:])], [head(rows[0])], lambda _: None)
+    walk.page([(1, b"", *rows[0][2:])], [head(rows[0])], lambda _: ("id", None))
     assert "hash_version is not known" in walk.findings[0].what
 
 

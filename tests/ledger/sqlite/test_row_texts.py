@@ -19,12 +19,10 @@ from tests.ledger.whole_book import forger_of, whole_book
 def test_each_row_is_read_as_it_was_hashed(tmp_path: Path) -> None:
     connection = sqlite3.connect(whole_book(tmp_path))
     found = list(sound_texts(connection, 0, 33))
-    assert [id for id, _ in found] == [
-        id for (id,) in connection.execute("SELECT id FROM records ORDER BY seq")
-    ]
     rows = connection.execute(f"SELECT {', '.join(HASHED_V2)} FROM records ORDER BY seq")
-    assert [text for _, text in found] == [canonical(row) for row in rows]
-    assert [exactly(connection, seq + 1) for seq in range(33)] == [text for _, text in found]
+    assert found == [canonical(row) for row in rows]
+    ids = [id for (id,) in connection.execute("SELECT id FROM records ORDER BY seq")]
+    assert [exactly(connection, seq + 1) for seq in range(33)] == list(zip(ids, found, strict=True))
     assert [link[0] for link in links_of(connection, 3, 9, 4)] == [4, 5, 6, 7]
     connection.close()
 
@@ -34,8 +32,8 @@ def test_any_text_is_read_as_it_was_hashed(one: object, text: str) -> None:
     text = text.encode("utf-8", "replace").decode()
     connection, book = open_book(Path(":memory:"))
     book.book(Batch("w0", numbered(make_record(1, finish_reason=text, tags={"env": text}))))
-    [(_, found)] = sound_texts(connection, 0, 1)
-    assert found == exactly(connection, 1)
+    [found] = sound_texts(connection, 0, 1)
+    assert found == exactly(connection, 1)[1]
     connection.close()
 
 
