@@ -142,7 +142,7 @@ def paged(
         upto = min(through, after + width)
         found = sums(after, upto)
         others = _others(found)
-        if len(others) > REST_MAX:
+        while len(others) > REST_MAX:
             upto = others[REST_MAX - 1]
             found = sums(after, upto)
             others = _others(found)
@@ -169,7 +169,7 @@ def _others(found: Summed) -> list[int]:
     return sorted(-row[0] for row in found if row[0] < 0)
 
 
-def query(rows: str, tariffs: str, names: str, where: str, barrier: str) -> str:
+def query(rows: str, tariffs: str, names: str, where: str, barrier: str, uncorrected: str) -> str:
     """A query for sums by tariff, and for the seqs of the other requests.
 
     It answers (place of the tariff, requests, cost, charge, cost moved, charge moved). The place of
@@ -178,13 +178,14 @@ def query(rows: str, tariffs: str, names: str, where: str, barrier: str) -> str:
     rows · a table of records with `seq`, called `r`    where · a condition for them
     tariffs · a table of NAMES, NUMBERS and `place`, called `t`    names · they have the same names
     barrier · words behind an inner query, so that it is worked out once for each row
+    uncorrected · a condition that a record has no correction
     """
     joined = (
         f"SELECT coalesce(t.place, -r.seq) AS place, r.cost_nano, r.charge_nano, "
         f"CASE WHEN t.moves = 1 THEN {_value('own')} END AS own, "
         f"CASE WHEN t.moves = 1 THEN {_value('would')} END AS would, "
         + ", ".join(f"t.{side}_{name}" for side in ("own", "would") for name in _PRICE[-5:])
-        + f" FROM {rows} AS r LEFT JOIN {tariffs} AS t ON {names} AND {_TAKEN} "
+        + f" FROM {rows} AS r LEFT JOIN {tariffs} AS t ON {names} AND {_TAKEN} AND {uncorrected} "
         f"WHERE r.kind = 'usage' AND {where} {barrier}"
     )
     amounts = (
@@ -243,8 +244,8 @@ _FITTING: Final = (
     f"AND {_known('cache_write_long_tokens')} <= {_known('cache_write_tokens')} "
     f"AND {_known('searches')} <= {SEARCHES_MAX} END"
 )
-# A tariff takes a record with its names: within its bounds, without corrections, and so booked that
-# the sums of a page cannot overflow.
+# A tariff takes a record with its names: within its bounds, and so booked that the sums of a page
+# cannot overflow.
 _TAKEN: Final = (
     "t.to_ms > r.started_at_ms AND t.from_ms <= r.started_at_ms "
     "AND r.input_tokens > t.above AND r.input_tokens <= t.upto "
@@ -252,6 +253,5 @@ _TAKEN: Final = (
     "AND CASE WHEN t.currency IS NULL THEN coalesce(r.cost_nano, r.charge_nano) IS NULL "
     f"ELSE (r.cost_nano | r.charge_nano) BETWEEN 0 AND {NANO_MAX - 1} END "
     "AND (t.with_fees = 0 OR (r.status BETWEEN 200 AND 299 AND r.source <> 'none')) "
-    f"AND {_FITTING} "
-    "AND NOT EXISTS (SELECT 1 FROM records AS later WHERE later.adjusts = r.id)"
+    f"AND {_FITTING}"
 )

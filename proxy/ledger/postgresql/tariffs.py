@@ -24,10 +24,12 @@ _TARIFFS: Final = (
     f"(SELECT * FROM unnest({', '.join(f'%({name})s::{kind}' for name, kind in _COLUMNS.items())}) "
     f"AS known ({', '.join(_COLUMNS)}))"
 )
-# Names are joined by a hash, which takes no comparison that knows of nulls.
-_SAME: Final = " AND ".join(
-    f"coalesce(r.{name}, '') = coalesce(t.{name}, '') AND (r.{name} IS NULL) = (t.{name} IS NULL)"
-    for name in NAMES
+# Three names make the hash by which records and tariffs are joined. It takes no comparison that
+# knows of nulls.
+_SAME: Final = (
+    "r.upstream = t.upstream AND coalesce(r.model_requested, '') = coalesce(t.model_requested, '') "
+    "AND coalesce(r.team, '') = coalesce(t.team, '') AND "
+    + " AND ".join(f"r.{name} IS NOT DISTINCT FROM t.{name}" for name in NAMES)
 )
 _SUMS: Final = tariffs.query(
     "({rows})",
@@ -35,7 +37,13 @@ _SUMS: Final = tariffs.query(
     _SAME,
     "r.started_at_ms >= %(first_ms)s AND r.started_at_ms < %(end_ms)s",
     "OFFSET 0",
+    "r.id <> ALL (%(corrected)s::text[])",
 ).replace(" % ", " %% ")  # the client library's values begin with one
+# Asked apart: in the query above, each record would be looked for in every month's index.
+_CORRECTED: Final = (
+    "SELECT r.seq, r.id FROM ({rows}) AS r "
+    "WHERE r.id IN (SELECT adjusts FROM records WHERE adjusts IS NOT NULL)"
+)
 _ROWS: Final = f"""
 SELECT {", ".join(COLUMNS)} FROM unnest(%(seqs)s::bigint[]) AS asked (seq)
 CROSS JOIN LATERAL (SELECT chain AS of_chain, chain_seq - (heads.seq - asked.seq) AS at FROM heads
@@ -48,8 +56,14 @@ def sums(
 ) -> tariffs.Summed:
     """What `tariffs.query` answers for (after, upto]."""
     rows, values = pages.in_book(connection, after, upto)
+    # A merge join would sort the records, and a nested loop look into each month's index for each.
+    connection.execute("SET LOCAL enable_mergejoin = off; SET LOCAL enable_nestloop = off")
+    corrected = connection.execute(_CORRECTED.replace("{rows}", rows).encode(), values).fetchall()
+    if len(corrected) > tariffs.REST_MAX:
+        return [(-seq, 1) for seq, _ in corrected]  # the page ends before its end
     first_ms, end_ms = stretches.times(stretch)
-    asked = values | _arrays(known) | {"first_ms": first_ms, "end_ms": end_ms}
+    asked = values | _arrays(known)
+    asked |= {"first_ms": first_ms, "end_ms": end_ms, "corrected": [id for _, id in corrected]}
     return connection.execute(_SUMS.replace("{rows}", rows).encode(), asked).fetchall()
 
 

@@ -34,6 +34,7 @@ _SUMS: Final = tariffs.query(
     " AND ".join(f"r.{name} IS t.{name}" for name in NAMES),
     "r.seq > ? AND r.seq <= ? AND r.started_at_ms >= ? AND r.started_at_ms < ?",
     "LIMIT -1",
+    "NOT EXISTS (SELECT 1 FROM records AS later WHERE later.adjusts = r.id)",
 )
 _ROWS: Final = (
     f"SELECT {', '.join(COLUMNS)} FROM records WHERE seq IN (SELECT value FROM json_each(?)) "
