@@ -1,8 +1,13 @@
-"""What to do next, behind click's own words for a command line that it cannot read."""
+"""What to do next: behind click's own words for a command line that it cannot read, and where
+standard output takes no more."""
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import os
 import re
+import sys
 from typing import Any
 
 import click
@@ -25,6 +30,9 @@ _NO_NUMBER = re.compile(r"No such option:? '?-[0-9]")
 _EXTRA_FILE = re.compile(r"Got unexpected extra argument \((\S+\.ya?ml)\)")
 
 
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
+
+
 class HintingGroup(LazyGroup):
     """The outermost group: an error of usage below it says what to do next, where that is known."""
 
@@ -37,6 +45,19 @@ class HintingGroup(LazyGroup):
                 raise
             said = f"{error.message.rstrip('.')}. {hint}"
             raise click.UsageError(said, error.ctx) from error
+        except OSError as error:
+            if error.errno not in _NO_ROOM or error.filename is not None:
+                raise
+            _drop_output()
+            raise click.ClickException(
+                f"standard output cannot be written ({error.strerror}): what arrived there is not "
+                "all of it. Free some room and ask again; what was changed is changed."
+            ) from error
+        except Exception as error:
+            # In the middle of an import, what needs the module raises over the interrupt.
+            if _of_an_interrupt(error):
+                raise click.Abort from error
+            raise
 
     def _hint(self, error: click.UsageError, context: click.Context) -> str | None:
         if found := _EXTRA_FILE.match(error.message):
@@ -64,3 +85,17 @@ class HintingGroup(LazyGroup):
             if isinstance(command, click.Group) and name in command.list_commands(context)
         ]
         return f"There is {' and '.join(with_it)}." if with_it else None
+
+
+def _of_an_interrupt(error: BaseException | None) -> bool:
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__context__
+    return error is not None
+
+
+def _drop_output() -> None:
+    """Let what is still in the buffer go nowhere, or the end of Python would fail at it again."""
+    with contextlib.suppress(OSError, ValueError):  # in tests it is no file
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 from click.testing import CliRunner
 
 from proxy.cli import main
+from proxy.cli.hints import HintingGroup
+from tests.ledger.samples import make_record
 
 
 @pytest.mark.parametrize(
@@ -30,3 +37,37 @@ def test_what_is_not_known_gets_no_hint(words: str) -> None:
     result = CliRunner().invoke(main, words.split())
     assert result.exit_code == 2 and "No such" in result.stderr
     assert "does that" not in result.stderr and "There is" not in result.stderr
+
+
+@pytest.mark.parametrize("words", ["usage", "ledger export", "statement show 2026-11 --json"])
+def test_a_full_disk_behind_standard_output_is_told_in_one_sentence(
+    book: Callable[..., Path], home: Path, words: str
+) -> None:
+    book(make_record(1))
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "proxy", *words.split()],
+            cwd=home,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert "Error: standard output cannot be written (No space left on device)" in done.stderr
+    assert "Exception ignored" not in done.stderr
+
+
+def test_an_interrupt_in_the_middle_of_an_import_is_one() -> None:
+    """The module is half there, and what needs it raises over the interrupt."""
+    group = HintingGroup("some", lazy={})
+
+    @group.command()
+    def half() -> None:
+        try:
+            raise KeyboardInterrupt
+        except sys.not_there:  # type: ignore[attr-defined]
+            """As where a class is looked up in the module."""
+
+    result = CliRunner().invoke(group, ["half"])
+    assert result.exit_code == 1 and result.stderr.strip() == "Aborted!"
