@@ -146,9 +146,13 @@ class _StatementDesk:
         services, now = self._services, self._snapshot()
 
         async def unbooked(before_ms: int) -> list[str]:
-            return await what_is_behind(
+            began_ms = services.begun_ms()
+            found = await what_is_behind(
                 services.reader, services.sharing, now.settings, before_ms, now_ms
             )
+            if began_ms is not None and began_ms < before_ms:
+                found.append("requests that began then are not sent to their upstream yet")
+            return found
 
         return Closer(services.reader, services.ledger, now.zone, self._signing_key, unbooked)
 

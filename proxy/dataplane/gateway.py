@@ -207,6 +207,7 @@ class Gateway:
     ) -> None:
         services, admission, metrics = self._services, self._admission, self._services.metrics
         metrics.inflight(1, 0)
+        services.asking.add(caller)
         bodies = caller.snapshot.settings.bodies
         memory = BodyMemory(
             services.bodies,
@@ -240,6 +241,7 @@ class Gateway:
                 await exchange.run()
         finally:
             memory.release()
+            services.asking.discard(caller)
             metrics.inflight(-1, -streams)
 
     def _remember(self, request: Request, caller: Caller, tenant: Tenant) -> None:
@@ -264,6 +266,7 @@ class Gateway:
         other is sent on as it comes."""
         services = self._services
         services.metrics.inflight(1, 0)
+        services.asking.add(caller)
         bodies = caller.snapshot.settings.bodies
         memory = BodyMemory(
             services.bodies,
@@ -286,6 +289,7 @@ class Gateway:
             if uploads:
                 services.uploads.give_back(tenant.key_id)
             memory.release()
+            services.asking.discard(caller)
             services.metrics.inflight(-1, 0)
 
     def _take_upload_place(self, caller: Caller, tenant: Tenant) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
 from time import monotonic
 from typing import Literal, Protocol
 
@@ -49,6 +49,22 @@ class RunningExchange(Protocol):
     def watch(self, now_s: float) -> None: ...
     def stop(self, refusal: ProxyError) -> None: ...
     def end_now(self) -> None: ...
+
+
+class Asking(Protocol):
+    """A request past authentication; `exchange` is None until it is admitted."""
+
+    @property
+    def started_at_ms(self) -> int: ...
+    @property
+    def exchange(self) -> Booked | None: ...
+
+
+class Booked(Protocol):
+    """An exchange that says whether it has its record."""
+
+    @property
+    def booked(self) -> bool: ...
 
 
 class Services:
@@ -102,6 +118,7 @@ class Services:
         self.batches = Batches()
         self.exchanges: set[RunningExchange] = set()  # with an open journal entry
         self.waiting: set[RunningExchange] = set()  # for a connection
+        self.asking: set[Asking] = set()  # from the authentication to the end of the answer
         # When other processes were last heard of, by `monotonic`; None: there are none.
         self.heard_s: float | None = None
         # Of keys and teams: in effect here, and in the shared ledger as it was seen last.
@@ -126,6 +143,18 @@ class Services:
     def silent_s(self) -> float:
         """How long ago all that others have written was known here; 0: there are no others."""
         return 0.0 if self.heard_s is None else max(0.0, monotonic() - self.heard_s)
+
+    def begun_ms(self) -> int | None:
+        """When the oldest request began that the journal does not have yet; None: it has all."""
+        journaled: Set[object] = self.exchanges
+        return min(
+            (
+                one.started_at_ms
+                for one in self.asking
+                if one.exchange is None or not (one.exchange.booked or one.exchange in journaled)
+            ),
+            default=None,
+        )
 
     def refuse_if_unsure(self) -> None:
         """503 for a key that is not known here, while it may have just been made elsewhere."""

@@ -61,7 +61,8 @@ class Following:
         while True:
             try:
                 await self._make_up()
-                clear = clear_ms(self._services.journal, self._services.now_ms())
+                services = self._services
+                clear = clear_ms(services.journal, services.now_ms(), services.begun_ms())
                 there = await self._sharing.look(clear)
                 self._tell_versions(there)
                 if there != self._tenancy.known:

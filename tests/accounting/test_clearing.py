@@ -16,6 +16,7 @@ async def test_it_is_the_oldest_of_what_runs_and_of_what_waits_for_the_ledger(
 ) -> None:
     async with running(tmp_path) as journal:
         assert clear_ms(journal, NOW_MS) == NOW_MS
+        assert clear_ms(journal, NOW_MS, 4_000) == 4_000, "it is not in the journal yet"
         first, second = uuid7(5_000, bytes(10)), uuid7(7_000, bytes(10))
         journal.open(opened(first))
         journal.open(opened(second))
