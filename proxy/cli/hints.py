@@ -1,5 +1,8 @@
-"""What to do next: behind click's own words for a command line that it cannot read, and where
-standard output takes no more."""
+"""Errors of any command that say what to do next.
+
+They stand behind click's own words for a command line that it cannot read, and where standard
+output takes no more.
+"""
 
 from __future__ import annotations
 
@@ -50,8 +53,8 @@ class HintingGroup(LazyGroup):
                 raise
             _drop_output()
             raise click.ClickException(
-                f"standard output cannot be written ({error.strerror}): what arrived there is not "
-                "all of it. Free some room and ask again; what was changed is changed."
+                f"cannot write ({error.strerror}): what was printed is not all of it. Free some "
+                "room and ask again; what was changed is changed."
             ) from error
         except Exception as error:
             # In the middle of an import, what needs the module raises over the interrupt.

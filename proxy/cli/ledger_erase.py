@@ -90,7 +90,7 @@ def _erased(config_path: Path | None, name: str, reason: str | None) -> erasure.
 
 
 async def _directly(settings: Settings, name: str, reason: str | None) -> erasure.Erased:
-    key = (settings.data_dir / settings.ledger.key_file).read_bytes()
     deed = erasure.deed(getpass.getuser(), "command line", time_ns() // 1_000_000, reason)
     async with own_ledger(settings) as (ledger, _):
+        key = (settings.data_dir / settings.ledger.key_file).read_bytes()  # it is there by now
         return erasure.Erased(await ledger.erase_end_user(end_users.lookup_of(key, name), deed))

@@ -164,7 +164,7 @@ async def _push(
     fields = {"Content-Type": BATCH_TYPE}
     if token := os.environ.get(TOKEN, "").strip():
         fields["Authorization"] = f"Bearer {token}"
-    poster = posting.Poster(keep=True)
+    poster = posting.Poster(keep=True, whole=True)
     pusher = Pusher(
         lambda body: poster.post(url, fields, body),
         lambda event: cursor.write(push_cursor.Sent(event.seq, event.id)),

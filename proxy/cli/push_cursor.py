@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from proxy.cli.common import Failed
-from proxy.system.files import sync_directory
+from proxy.system.drafts import write_whole
 
 
 class Sent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -41,14 +41,15 @@ class Cursor:
             ) from error
 
     def write(self, sent: Sent) -> None:
-        """Keep it, durably: the receiver must not get all of it again."""
-        draft = self._path.with_name(self._path.name + ".part")
-        with draft.open("wb") as file:
-            file.write(msgspec.json.encode(sent) + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(self._path)
-        sync_directory(self._path.parent)
+        """Keep it, durably: the receiver must not get all of it again. Raises Failed."""
+        try:
+            write_whole(self._path, msgspec.json.encode(sent) + b"\n")
+        except OSError as error:
+            raise Failed(
+                f"The receiver took all up to seq {sent.seq}, and {self._path} cannot say so: "
+                f"{error.strerror or error}. Free some room: the next call sends what came behind "
+                "the place that is there, with the same ids."
+            ) from error
 
 
 def cursor_path(data_dir: Path, url: str) -> Path:

@@ -51,16 +51,16 @@ class RunningExchange(Protocol):
     def end_now(self) -> None: ...
 
 
-class Asking(Protocol):
+class RequestUnderway(Protocol):
     """A request past authentication; `exchange` is None until it is admitted."""
 
     @property
     def started_at_ms(self) -> int: ...
     @property
-    def exchange(self) -> Booked | None: ...
+    def exchange(self) -> WithRecord | None: ...
 
 
-class Booked(Protocol):
+class WithRecord(Protocol):
     """An exchange that says whether it has its record."""
 
     @property
@@ -118,7 +118,9 @@ class Services:
         self.batches = Batches()
         self.exchanges: set[RunningExchange] = set()  # with an open journal entry
         self.waiting: set[RunningExchange] = set()  # for a connection
-        self.asking: set[Asking] = set()  # from the authentication to the end of the answer
+        self.asking: set[RequestUnderway] = (
+            set()
+        )  # from the authentication to the end of the answer
         # When other processes were last heard of, by `monotonic`; None: there are none.
         self.heard_s: float | None = None
         # Of keys and teams: in effect here, and in the shared ledger as it was seen last.

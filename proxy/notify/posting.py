@@ -27,9 +27,15 @@ _AGAIN = frozenset({408, 425, 429})
 
 
 class Poster:
-    """Posts from one event loop. Messages are few: a connection is not kept, unless `keep`."""
+    """Posts from one event loop.
 
-    def __init__(self, timeout_s: float = TIMEOUT_S, *, keep: bool = False) -> None:
+    keep · keeps its connection; else messages are few    whole · a message has many parts, and is
+    delivered only by an answer that takes all of them
+    """
+
+    def __init__(
+        self, timeout_s: float = TIMEOUT_S, *, keep: bool = False, whole: bool = False
+    ) -> None:
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(force_close=not keep, limit=0),
             timeout=aiohttp.ClientTimeout(total=timeout_s),
@@ -39,6 +45,7 @@ class Poster:
             trust_env=False,
         )
         self._timeout_s = timeout_s
+        self._whole = whole
 
     async def post(
         self, url: str, fields: Mapping[str, str], body: bytes, proxy: str = ""
@@ -55,7 +62,10 @@ class Poster:
                 allow_redirects=False,
                 proxy=proxy or None,
             ) as answer:
-                return _attempt(answer, _shown(await self._read(answer), url))
+                text = _shown(await self._read(answer), url)
+                if self._whole and (why := _not_all(answer.status, text)) is not None:
+                    return Attempt("refused", f"HTTP {answer.status}: {why}")
+                return _attempt(answer, text)
         except TimeoutError:
             return Attempt("again", f"no answer within {self._timeout_s:g} s")
         except (aiohttp.ClientSSLError, ssl.SSLError):
@@ -103,6 +113,16 @@ def _attempt(answer: aiohttp.ClientResponse, text: str) -> Attempt:
     if status in _AGAIN or status >= 500:
         return Attempt("again", said, _retry_after_s(answer.headers.get("Retry-After")))
     return Attempt("refused", said)
+
+
+def _not_all(status: int, text: str) -> str | None:
+    """Why an answer that looks good does not say that all of a message was taken; None: it does."""
+    if status == 207:
+        return "it tells of each part by itself whether it was taken, which is not read here"
+    # By its text: many a receiver says "ok" as text/html.
+    if 200 <= status < 300 and text.lower().startswith(("<!doctype html", "<html")):
+        return "that is a web page and no receiver: check the URL"
+    return None
 
 
 def _retry_after_s(field: str | None) -> float:

@@ -55,6 +55,14 @@ def test_a_name_has_to_be_given_once(call: Call, book: Book) -> None:
     assert result.exit_code == 1 and "not printable" in result.stderr
 
 
+def test_a_ledger_whose_key_is_gone_is_told(call: Call, book: Book) -> None:
+    data_dir = book(make_record(1))
+    (data_dir / "ledger.key").unlink()
+    result = call("ledger", "erase-user", "ann", "--yes")
+    assert result.exit_code == 1 and "the key that seals this ledger is missing" in result.stderr
+    assert not (data_dir / "ledger.key").exists()
+
+
 async def test_the_running_process_does_it(tmp_path: Path) -> None:
     async with desk(tmp_path) as admin:
         await call_for(admin, "ann")

@@ -44,3 +44,9 @@ def test_a_damaged_cursor_is_told(tmp_path: Path, text: bytes) -> None:
 def test_a_directory_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     with pytest.raises(Failed, match="cannot be kept"), held(tmp_path / "none" / "a.json"):
         raise AssertionError
+
+
+def test_a_cursor_that_cannot_be_kept_says_what_the_receiver_has(tmp_path: Path) -> None:
+    (tmp_path / "a.json.part").mkdir()
+    with held(tmp_path / "a.json") as cursor, pytest.raises(Failed, match="up to seq 7, and"):
+        cursor.write(Sent(7, "g"))

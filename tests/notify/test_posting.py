@@ -53,6 +53,36 @@ async def test_what_a_status_means(status: int, result: str) -> None:
         assert (await post(there)).result == result
 
 
+@pytest.mark.parametrize(
+    ("status", "text", "says"),
+    [
+        (207, '{"errors":1}', "tells of each part by itself"),
+        (200, "\n<!DOCTYPE html><title>Sign in</title>", "a web page and no receiver"),
+        (202, "<html><body>x", "a web page and no receiver"),
+        (200, "<b>ok</b>", None),
+        (204, "", None),
+    ],
+)
+async def test_many_parts_are_delivered_only_by_an_answer_that_takes_all(
+    status: int, text: str, says: str | None
+) -> None:
+    """The place up to which a receiver has all would move past what it has not got."""
+    async with hook() as there:
+
+        async def answer(_: web.Request) -> web.StreamResponse:
+            return web.Response(status=status, text=text, content_type="text/html")
+
+        there.answers = [answer] * 2
+        one = Poster(600.0, whole=True)
+        try:
+            found = await one.post(there.url, {}, b"[]")
+        finally:
+            await one.aclose()
+        assert found.result == ("delivered" if says is None else "refused")
+        assert says is None or says in found.said
+        assert (await post(there)).result == "delivered", "one message is one part"
+
+
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 async def test_a_redirect_is_not_followed(status: int) -> None:
     async with hook() as there, hook() as elsewhere:
