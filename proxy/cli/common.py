@@ -174,6 +174,10 @@ def told() -> Iterator[None]:
         raise Failed(error.message) from error
     except (LedgerError, LedgerUnavailable) as error:
         raise Failed(str(error)) from error
+    except OSError as error:
+        if error.filename is None:
+            raise
+        raise Failed(f"{error.filename}: {error.strerror}") from error
 
 
 def ask(question: Callable[[], _Answer]) -> _Answer:

@@ -14,6 +14,7 @@ from time import time_ns
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import parse_qsl, quote, unquote
 
+import click
 import msgspec
 
 from proxy.cli import admin_client, common
@@ -56,7 +57,11 @@ def ask(
 
 
 def path(base: str, *parts: str) -> str:
-    """The path of one key or team."""
+    """The path of one key or team. Raises a usage error for a name that is none."""
+    for part in parts:
+        # A path that has such a part is another path.
+        if part in ("", ".", ".."):
+            raise click.UsageError(f"{part!r} is no name: `list` names all.")
     return "/".join((base, *(quote(part, safe="") for part in parts)))
 
 

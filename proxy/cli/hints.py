@@ -42,6 +42,12 @@ class HintingGroup(LazyGroup):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
+        except UnicodeEncodeError as error:
+            # Bytes that are no UTF-8 come as surrogates, which no file and no process takes.
+            if error.encoding != "utf-8":
+                raise
+            said = f"{error.object[:80]!r} is no text in UTF-8: set the terminal to UTF-8."
+            raise click.UsageError(said, ctx) from error
         except click.UsageError as error:
             hint = self._hint(error, ctx)
             if hint is None:

@@ -89,6 +89,18 @@ def test_wrong_usage_is_2(call, words):
     assert call(*words).exit_code == 2
 
 
+def test_a_name_that_is_empty_or_a_path_is_no_name(call):
+    for name in ("", ".", ".."):
+        for words in (("key", "show"), ("key", "revoke"), ("team", "suspend")):
+            result = call(*words, name)
+            assert result.exit_code == 2 and "is no name" in result.stderr, result.output
+
+
+def test_a_path_that_cannot_be_looked_at_is_told(call):
+    result = call("usage", "--data-dir", "x" * 5000)
+    assert result.exit_code == 1 and "File name too long" in result.stderr
+
+
 def test_the_version(call):
     assert call("--version").output == f"tollkeeper, version {__version__}\n"
 

@@ -25,9 +25,10 @@ from tests.ledger.samples import make_record
         ("suspend bob", "There is `tollkeeper key suspend` and `tollkeeper team suspend`."),
         ("key delete bob", "No such command 'delete'. `tollkeeper key revoke` does that."),
         ("team add lab", "`tollkeeper team create` does that."),
+        ("key create \udce9va", "'\\udce9va' is no text in UTF-8: set the terminal to UTF-8."),
     ],
 )
-def test_an_error_of_usage_says_what_to_do(words: str, said: str) -> None:
+def test_an_error_of_usage_says_what_to_do(home: Path, words: str, said: str) -> None:
     result = CliRunner().invoke(main, words.split())
     assert result.exit_code == 2 and said in result.stderr, result.stderr
 

@@ -43,6 +43,7 @@ def test_a_file_is_checked_with_the_public_key_alone(call: Call, saved: Path) ->
     saved.with_name(f"{saved.name}.sig").unlink()
     assert "cannot read" in call(*words).stderr and "side by side" in call(*words).stderr
     assert call("statement", "verify", str(saved)).exit_code == 2
+    assert call("statement", "verify", "x" * 5000).exit_code == 2
     absent = call("statement", "verify", "2026-13")
     assert absent.exit_code == 2 and "there is no such file" in absent.stderr
     assert "'2026-13' is no month: write 2026-11." in absent.stderr

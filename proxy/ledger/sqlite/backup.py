@@ -59,6 +59,8 @@ def back_up(
 
 def _check_target(path: Path, target: Path, *, replace: bool) -> None:
     """Refuse to write where a file would be lost, or where the copy could not be read."""
+    if target.is_dir():
+        raise LedgerError(f"{target} is a directory: name a file in it")
     if not target.absolute().parent.is_dir():
         raise LedgerError(f"there is no directory {target.absolute().parent}: make it first")
     beside = [path, *(path.with_name(path.name + end) for end in ("-wal", "-shm", ".lock"))]
