@@ -124,6 +124,32 @@ def test_a_closed_month_is_shown_after_its_records_are_archived(call: Call, old:
     assert "archived" not in result.output
 
 
+@pytest.mark.parametrize("first", [False, True])
+def test_months_that_were_archived_unclosed_keep_no_later_one_open(
+    call: Call, old: Path, first: bool
+) -> None:
+    """Each of them was to be closed first, and could not be. With `first` one was closed before."""
+    if first:
+        assert call("statement", "close", "2026-01").exit_code == 0
+    assert call(*ARCHIVE, *FORCE, "--yes").exit_code == 0
+    result = call("statement", "close", "2026-02")
+    assert result.exit_code == 1, result.output
+    assert "records of 2026-02 were among those before" in result.output
+    assert "usage --month 2026-02` has the sums. Later months can be closed" in result.output
+    shown = call("statement", "show", "2026-03", "--json")
+    assert shown.exit_code == 0, shown.output
+    result = call("statement", "close", "2026-03", "--json")
+    assert result.exit_code == 0, result.output
+    closed = json.loads(result.stdout)
+    assert closed["number"] == (2 if first else 1)
+    kept = json.loads(call("statement", "show", "2026-03", "--json").stdout)
+    assert kept["rows"] == json.loads(shown.stdout)["rows"]
+    assert sum(int(row["requests"]) for row in kept["rows"] if row["row"] == "group") == 5
+    assert kept["earlier"] == []
+    assert call("statement", "verify", "2026-03").exit_code == 0
+    assert call("ledger", "verify").exit_code == 0
+
+
 async def test_a_receiver_that_has_all_of_an_archived_month_gets_what_comes_behind_it(
     call: Call, old: Path
 ) -> None:

@@ -52,7 +52,7 @@ def test_a_month_whose_records_have_left_is_not_closed(
     owner.execute("DELETE FROM records WHERE seq = 1")
     owner.close()
     refused = call("statement", "close", "2026-10")
-    assert refused.exit_code == 1 and "Close months before they are archived" in refused.stderr
+    assert refused.exit_code == 1 and "no archive is known" in refused.stderr
     assert "No month is closed" in call("statement", "list").stdout
 
 

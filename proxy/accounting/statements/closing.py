@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
+from proxy.accounting.statements.gone import gone
 from proxy.accounting.statements.kept import archived_through, kept
 from proxy.accounting.statements.statement import LATE_BY, MonthStatement, read_statement
 from proxy.core import dates
@@ -147,6 +148,13 @@ class Closer:
         zone: ZoneInfo,
         closings: Closings,
     ) -> MonthStatement:
+        left = gone(self._reader.archives(), zone)
+        if left.until_ms is not None and left.until_ms > dates.unix_ms(start):
+            raise CloseRefused(
+                f"the ledger begins behind seq {left.through}, and records of {order.month} were "
+                "among those before: they are archived, and without them there is no statement. "
+                f"`tollkeeper usage --month {order.month}` has the sums. Later months can be closed"
+            )
         anchor = self._reader.anchor()
         found = read_statement(
             self._reader,
@@ -157,21 +165,24 @@ class Closer:
             through=anchor.seq,
             closings=closings.all,
         )
-        if (archived := archived_through(self._reader, found)) is not None:
+        first = archived_through(self._reader, found)
+        if first not in (None, left.through):
             raise CloseRefused(
-                f"the ledger begins behind seq {archived}, and records of {order.month} may be "
-                "among those before: their statement would lack them. Close months before they are "
-                "archived"
+                f"the ledger begins behind seq {first}, and records of {order.month} may be among "
+                "those before, of which no archive is known: `tollkeeper ledger verify` says more"
             )
-        if not closings.over(order.team) and (before := self._months_before(order.team, start)):
+        if not closings.over(order.team) and (
+            before := self._months_before(order.team, start, left.until_ms)
+        ):
             found = msgspec.structs.replace(found, open_earlier=before)
         return msgspec.structs.replace(found, anchor=anchor)
 
-    def _months_before(self, team: str | None, start: datetime) -> list[str]:
-        """The months before this one that have records of the team."""
+    def _months_before(self, team: str | None, start: datetime, since_ms: int | None) -> list[str]:
+        """The months before this one that have records of the team, and began since then."""
         assert isinstance(start.tzinfo, ZoneInfo), "a zone with a name"
         # With all sums: a month may have entries by hand alone, which are no requests.
-        rows = self._reader.usage(LATE_BY, None, dates.unix_ms(start), start.tzinfo, team=team)
+        until_ms = dates.unix_ms(start)
+        rows = self._reader.usage(LATE_BY, since_ms, until_ms, start.tzinfo, team=team)
         return sorted({str(row["month"]) for row in rows})
 
 

@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from proxy.accounting.export.usage import with_totals
+from proxy.accounting.statements.gone import Gone, gone
 from proxy.core import dates
 from proxy.core.calendar import Calendar, Per
 from proxy.core.limits.credit import Credit
@@ -131,7 +132,8 @@ def read_statement(
     assert from_ms is not None and to_ms is not None, "a month has both ends"
     closed = Closings(closings)
     seen = _Seen(team, from_ms, closed, zone)
-    for stretch in _stretches(closed.last_over(team), last, from_ms, to_ms):
+    left = gone(reader.archives(), zone)
+    for stretch in _stretches(closed.last_over(team), last, from_ms, to_ms, left):
         for page in reader.pages(reader.narrowed(stretch)):
             seen.add(page.rows)
     rows, late = seen.month.rows(), [] if seen.open_earlier else seen.late.rows()
@@ -163,18 +165,24 @@ def read_statement(
     )
 
 
-def _stretches(before: Closing | None, through: int, from_ms: int, to_ms: int) -> Iterator[Stretch]:
+def _stretches(
+    before: Closing | None, through: int, from_ms: int, to_ms: int, left: Gone
+) -> Iterator[Stretch]:
     """Where the records are that a statement may count, each in one stretch.
 
     `before` is the statement that reaches furthest in time. What is late for it was booked behind
-    its end.
+    its end. What has left the ledger without a statement is in none.
     """
     if before is None or before.to_ms >= to_ms:
         yield Stretch(through=through, from_ms=from_ms, to_ms=to_ms)
         return
-    yield Stretch(through=through, from_ms=before.to_ms, to_ms=to_ms)
-    if before.through < through:
-        yield Stretch(after=before.through, through=through, to_ms=before.to_ms)
+    since_ms = before.to_ms
+    if left.until_ms is not None:
+        since_ms = max(since_ms, min(left.until_ms, from_ms))
+    yield Stretch(through=through, from_ms=since_ms, to_ms=to_ms)
+    after = max(before.through, left.through)
+    if after < through:
+        yield Stretch(after=after, through=through, to_ms=before.to_ms)
 
 
 def _due(rows: Sequence[UsageRow]) -> list[Due]:
