@@ -14,13 +14,14 @@ import click
 import msgspec
 
 from proxy.accounting.reconciling.bills import Bill, mapping_of
-from proxy.accounting.reconciling.job import ReconcileAsk
+from proxy.accounting.reconciling.comparison import ReconcileAsk
 from proxy.accounting.reconciling.job import reconcile as compare
 from proxy.accounting.reconciling.own_side import Progress
 from proxy.cli import common, reconcile_report, time_range
 from proxy.core import dates
 from proxy.core.reconciling.line_reader import UnreadableBill
 from proxy.core.reconciling.lines import Level
+from proxy.core.reconciling.rates import StatedRates, rate_of
 from proxy.core.reconciling.shapes import VENDORS
 
 DIFFERENCES = 3  # the exit code
@@ -61,6 +62,14 @@ _ALIASES = {"one-api": "new-api", "alibaba": "dashscope", "aliyun": "dashscope",
 )
 @click.option("--currency", metavar="CODE", help="Of its amounts, where it names none or several.")
 @click.option(
+    "--rate",
+    "rates",
+    metavar="CODE=NUMBER",
+    multiple=True,
+    help="What a unit of the bill's currency is in the ledger's, such as CNY=0.14: compare in the "
+    "ledger's. May be given again.",
+)
+@click.option(
     "--level",
     type=click.Choice([level.value for level in Level]),
     help="How fine to compare. Default: as fine as the file allows.",
@@ -85,6 +94,7 @@ def reconcile(
     tolerance: str,
     zone: str | None,
     currency: str | None,
+    rates: tuple[str, ...],
     level: str | None,
     mapping: Path | None,
     form: str,
@@ -110,27 +120,24 @@ def reconcile(
         book = common.open_own_book(config_path, data_dir, "ledger reconcile")
         own_zone, reader = book.zone, book.reader
         name = _ALIASES.get(vendor, vendor)
-        bill = Bill(
-            files,
-            name,
-            None if mapping is None else mapping_of(mapping),
-            None if zone is None else time_range.zone(zone),
-            currency,
-        )
+        told = _rates(book, rates)
+        columns = None if mapping is None else mapping_of(mapping)
+        own = None if zone is None else time_range.zone(zone)
+        bill = Bill(files, name, columns, own, currency)
         start, end = time_range.parse(from_, to, month, bill.zone(own_zone))
         from_ms, to_ms = dates.range_ms(start, end)
         ask = ReconcileAsk(
             upstreams=_upstreams(book, name, upstreams),
             from_ms=from_ms,
             to_ms=to_ms,
-            currency=currency,
+            currency=currency if told is None else told.into,
+            rates=told,
             level=None if level is None else Level(level),
         )
         with _progress() as progress:
             found = compare(bill, ask, reader, own_zone, progress)
     within = reconcile_report.within(found, share)
-    form = "json" if as_json else form
-    if form == "json":
+    if as_json or form == "json":
         common.print_json(
             {"vendor": name, "within_tolerance": within, "tolerance": tolerance}
             | {"remainder_nano": reconcile_report.remainder_nano(found)}
@@ -184,6 +191,31 @@ def _upstreams(book: common.OwnBook, vendor: str, named: tuple[str, ...]) -> tup
             else f"The ledger {book.reader.name} has no requests to compare."
         )
     return tuple(found)
+
+
+def _rates(book: common.OwnBook, stated: tuple[str, ...]) -> StatedRates | None:
+    """The stated rates, and the ledger's currency that they lead into."""
+    if not stated:
+        return None
+    rates: dict[str, Fraction] = {}
+    for text in stated:
+        try:
+            code, rate = rate_of(text)
+        except ValueError as error:
+            raise click.BadParameter(f"{text!r} {error}.", param_hint="--rate") from error
+        if code in rates:
+            raise click.BadParameter(f"{code} has two rates: give one.", param_hint="--rate")
+        rates[code] = rate
+    rows = book.reader.usage(["upstream"], None, None, book.zone, sums=["requests"])
+    known = sorted({str(row["currency"]) for row in rows if row["currency"] is not None})
+    if len(known) != 1:
+        raise common.Failed("The ledger has no costs in one currency: leave --rate out.")
+    if known[0] in rates:
+        raise click.BadParameter(
+            f"{known[0]} is the ledger's currency: state what the bill's is in it.",
+            param_hint="--rate",
+        )
+    return StatedRates(known[0], rates)
 
 
 def _currency(text: str) -> str:

@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 import click
 
 from proxy.accounting.export.records import harmless, iso
-from proxy.accounting.reconciling.job import Reconciled
+from proxy.accounting.reconciling.comparison import Reconciled
 from proxy.cli import formats
 from proxy.cli.tables import Column, print_table
 from proxy.core import dates
@@ -34,6 +34,7 @@ _CAUSES: Final = {
     Cause.RETRY: "a request that is billed twice, or a failed try",
     Cause.CANCELLED: "the answer was broken off, and all of it is billed",
     Cause.PRICE: "the tokens agree, the price does not",
+    Cause.EXCHANGE_RATE: "another exchange rate than the ledger's",
     Cause.UNPRICED: "no price here",
 }
 _VERDICTS: Final = {
@@ -43,6 +44,7 @@ _VERDICTS: Final = {
 _NEXT: Final = {
     Cause.DAY_BOUNDARY: "add --zone with the vendor's zone",
     Cause.PRICE: "compare `tollkeeper price show` with the vendor's list, then `price rerate`",
+    Cause.EXCHANGE_RATE: "write the bill's rate into `fx` for its month, then `price rerate`",
     Cause.UNPRICED: "add a row to `prices`, then `tollkeeper price rerate`",
     Cause.ESTIMATE: "`stream_usage: inject` makes such requests exact",
     Cause.OTHER_TIER: "add a row with `service_tier` to `prices`, then `price rerate`",
@@ -234,6 +236,16 @@ def _print_notes(found: Reconciled) -> None:
         lines.append(
             f"Booked by hand for this vendor, and in none of the sums: {found.by_hand.count:,} "
             f"rows, {booked} {found.currency}. With them the ledger says {whole} {found.currency}."
+        )
+    lines += [
+        f"The bill's {one.count:,} lines in {code} are {formats.money(one.original_nano)} {code}, "
+        f"and {formats.money(one.nano)} {found.currency} at the stated rate."
+        for code, one in sorted(found.converted.items())
+    ]
+    if found.booked_nano is not None:
+        lines.append(
+            f"In the ledger's currency the requests of this period cost "
+            f"{formats.money(found.booked_nano)} {found.booked_currency}."
         )
     if found.day_begins_ms is not None:
         hours = Fraction(found.day_begins_ms, 3_600_000)

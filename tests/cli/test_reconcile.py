@@ -185,6 +185,34 @@ def test_a_mapping_is_read(call: Call, bill: Callable[[str], Path], home: Path) 
     assert "by hour and model" in result.stdout
 
 
+def test_a_stated_rate_compares_in_the_ledgers_currency(
+    call: Call, bill: Callable[[str], Path], home: Path
+) -> None:
+    bill(
+        "date,model,cost,currency\n"
+        + "".join(
+            f"{record.started_at_ms},gpt-4o,{decimal((record.cost_nano or 0) * 5)},DKK\n"
+            for record in (priced(n) for n in range(10))
+        )
+    )
+    words = ("ledger", "reconcile", "bill.csv", "--vendor", "generic", *DIRECTORY)
+    assert "the ledger has costs in USD only" in call(*words).output
+    result = call(*words, "--rate", "DKK=0.2")
+    assert result.exit_code == 0, result.output
+    assert "The bill's 10 lines in DKK are 0.2356875 DKK, and 0.0471375 USD at" in result.stdout, (
+        result.stdout
+    )
+    told = json.loads(call(*words, "--rate", "dkk=0.2", "--json").stdout)
+    assert told["currency"] == "USD" and told["converted"]["DKK"]["count"] == 10
+    for rate, said in (
+        ("DKK", "write CNY=0.14 where"),
+        ("USD=1", "USD is the ledger's currency"),
+    ):
+        wrong = call(*words, "--rate", rate)
+        assert (wrong.exit_code, said in wrong.output) == (2, True), wrong.output
+    assert "has two rates" in call(*words, "--rate", "DKK=1", "--rate", "DKK=2").output
+
+
 def test_a_process_elsewhere_is_not_asked(
     call: Call, bill: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.accounting.reconciling.job import Reconciled
+from proxy.accounting.reconciling.comparison import Reconciled
 from proxy.cli.reconcile_report import as_csv, remainder_nano, show, within
 from tests.accounting.reconciling.books import (
     DAY_MS,

@@ -15,7 +15,8 @@ from proxy.core.calendar import Calendar
 from proxy.core.reconciling.line_reader import UnreadableBill
 from proxy.core.reconciling.lines import Level, VendorLine
 from proxy.core.reconciling.moments import HOUR_MS, Width, period
-from proxy.core.reconciling.result import BillTally
+from proxy.core.reconciling.rates import StatedRates
+from proxy.core.reconciling.result import BillConverted, BillTally
 from proxy.core.reconciling.sums import BilledSums
 
 _QUARTER_MS: Final = HOUR_MS // 4  # zones differ from each other by whole quarters
@@ -25,9 +26,18 @@ PAIRS_MAX: Final = 300_000  # sums of a model and hour, a hundred megabytes of e
 class BillSide:
     """The lines of the bill: all that has an id in the spill, and sums of each period and model."""
 
-    def __init__(self, spill: Spill, currency: str | None, zone: ZoneInfo) -> None:
+    def __init__(
+        self,
+        spill: Spill,
+        currency: str | None,
+        zone: ZoneInfo,
+        rates: StatedRates | None = None,
+    ) -> None:
         self._spill = spill
         self._currency = currency
+        self._rates = rates
+        # Of each currency with a rate: its lines, in that currency and in the other one.
+        self.converted: dict[str, BillConverted] = {}
         self._zone = zone
         self._days = Calendar(zone)
         self.sums: dict[tuple[int, Width, str], BilledSums] = {}
@@ -50,6 +60,12 @@ class BillSide:
             raise UnreadableBill("The bill has no line of a request")
 
     def _add(self, line: VendorLine) -> None:
+        rates = self._rates
+        if rates is not None and line.currency is not None and line.currency in rates.rates:
+            found = rates.line(line)
+            sums = self.converted.setdefault(line.currency, BillConverted())
+            sums.add(line.amount_nano or 0, found.amount_nano or 0)
+            line = found
         if line.currency is not None:
             if self._currency not in (None, line.currency):
                 tally = self.left_out.setdefault(f"lines in {line.currency}", BillTally())
@@ -77,11 +93,10 @@ class BillSide:
         if width is Width.DAY:
             self.skews_ms.add(line.at_ms - start)
         key = (period(line.at_ms, width, self._days)[0], width, line.model or "")
-        sums = self.sums.get(key)
-        if sums is None:
+        if key not in self.sums:
             bounded(len(self.sums))
-            sums = self.sums[key] = BilledSums()
-        sums.add(line)
+            self.sums[key] = BilledSums()
+        self.sums[key].add(line)
 
     def period(self, from_ms: int | None, to_ms: int | None, zone: ZoneInfo) -> tuple[int, int]:
         """[from, to) as asked for, else that of the bill's own days.

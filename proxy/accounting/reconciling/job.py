@@ -19,6 +19,7 @@ import msgspec
 
 from proxy.accounting.reconciling.bill_side import BillSide, bounded
 from proxy.accounting.reconciling.bills import Bill
+from proxy.accounting.reconciling.comparison import ReconcileAsk, Reconciled
 from proxy.accounting.reconciling.own_side import OwnSide, Progress
 from proxy.accounting.reconciling.spill import Spill
 from proxy.core.calendar import Calendar
@@ -34,7 +35,7 @@ from proxy.core.reconciling.periods import (
     joined_names,
 )
 from proxy.core.reconciling.requests import compare_request
-from proxy.core.reconciling.result import BilledDifference, BillTally, Tallies
+from proxy.core.reconciling.result import BillTally, Tallies
 from proxy.core.reconciling.sums import BilledSums, OwnSums
 from proxy.core.records.repricing import standing
 from proxy.core.usage import UsageRecord
@@ -43,54 +44,6 @@ from proxy.ledger.reading import BookReader
 _MARGIN_MS: Final = 27 * HOUR_MS  # zones are up to 26 hours apart
 _WIDTHS: Final = {Level.HOUR: Width.HOUR, Level.DAY: Width.DAY, Level.MONTH: Width.MONTH}
 _OUTSIDE: Final = "lines outside of the period"
-
-
-class ReconcileAsk(msgspec.Struct, frozen=True, kw_only=True):
-    """What to hold against the bill: requests to these upstreams that started in [from_ms, to_ms).
-
-    An end that is None is the bill's. `level` None: the finest.
-    """
-
-    upstreams: tuple[str, ...]
-    from_ms: int | None = None
-    to_ms: int | None = None
-    currency: str | None = None
-    level: Level | None = None
-
-
-class Reconciled(msgspec.Struct, kw_only=True):
-    """What it came to. Amounts are in nano-units of `currency`, times in milliseconds.
-
-    The bill is `matched` + `missing_here` + `differing` on its side; the ledger is `matched` +
-    `missing_there` + `differing` on its own. `other` are lines that no request makes. `left_out`
-    has reasons with how many rows and what amount. `names`: models that the bill writes otherwise.
-    `by_hand`: entries for these upstreams in the period; they are in none of the sums.
-    `day_begins_ms`: how much later than in `zone` the vendor's day seems to begin.
-    """
-
-    shape: str
-    level: Level
-    currency: str
-    zone: str
-    from_ms: int
-    to_ms: int
-    upstreams: tuple[str, ...]
-    ledger_nano: int
-    billed_nano: int
-    matched: BillTally
-    missing_here: BillTally
-    missing_there: BillTally
-    differing: dict[str, BillTally]
-    gross_nano: int
-    other: dict[str, BillTally]
-    left_out: dict[str, BillTally]
-    by_hand: BillTally
-    names: dict[str, str]
-    day_begins_ms: int | None
-    ids_unknown: bool
-    has_money: bool
-    difference_count: int
-    differences: list[BilledDifference]
 
 
 class _Job:
@@ -111,6 +64,8 @@ class _Job:
         # Requests with a cost in the bill's currency, and with one in another.
         self.comparable = self.foreign = 0
         self.foreign_currency = ""
+        self.rates = None if ask.rates is None else ask.rates.rates
+        self.booked: dict[str, int] = {}
 
     def settle(self, billed: BillSide) -> OwnSide:
         """Fixes period and currency, and opens the ledger's side with a margin around it."""
@@ -140,7 +95,7 @@ class _Job:
         """Compares request by request; None if the ledger knows none of the bill's ids."""
         tallies = Tallies()
         for record in own.records(self.advance):
-            line = own_line(record, self.currency)
+            line = self.line(record)
             if self.inside(line.at_ms):
                 self._note_currency(record, line)
             if line.id is not None:
@@ -187,7 +142,7 @@ class _Job:
         ours: dict[PeriodKey, OwnSums] = {}
         slices = OwnSlices()
         for record in own.records(self.advance):
-            line = own_line(record, self.currency)
+            line = self.line(record)
             model = (line.model or "") if by_model else ""
             if level is not Level.HOUR:
                 slices.add(line.at_ms, model, line.cost_nano or 0)
@@ -220,12 +175,17 @@ class _Job:
         """What was booked by hand for these upstreams in the period."""
         tally = BillTally()
         for record in own.by_hand:
-            line = own_line(record, self.currency)
+            line = self.line(record)
             if self.inside(line.at_ms):
                 tally.add(line.cost_nano or 0, 0)
         return tally
 
+    def line(self, record: UsageRecord) -> OwnLine:
+        return own_line(record, self.currency, self.rates)
+
     def _note_currency(self, record: UsageRecord, line: OwnLine) -> None:
+        if record.cost_nano is not None and record.currency not in (None, self.currency):
+            self.booked[record.currency] = self.booked.get(record.currency, 0) + record.cost_nano
         if line.cost_nano is not None:
             self.comparable += line.cost_nano != 0
         elif record.cost_nano is not None:
@@ -238,8 +198,8 @@ class _Job:
             raise UnreadableBill(
                 f"The bill is in {self.currency}, and the ledger has costs in "
                 f"{self.foreign_currency} only. Write price rows in {self.currency} with an "
-                "exchange rate in `fx`, then `tollkeeper price rerate`; or say the bill's own "
-                "currency with --currency"
+                "exchange rate in `fx`, then `tollkeeper price rerate`; or state the bill's rate "
+                f"with --rate {self.currency}=…; or say its own currency with --currency"
             )
 
     def _others(
@@ -253,7 +213,7 @@ class _Job:
         """What the requests of these pairs cost under other terms."""
         found: dict[PeriodKey, dict[Variant, int]] = {key: {} for key in keys}
         for record in own.records():
-            line = own_line(record, self.currency)
+            line = self.line(record)
             key = (
                 period(line.at_ms, width, self.days)[0],
                 (line.model or "") if by_model else "",
@@ -295,7 +255,7 @@ def reconcile(
     zone = bill.zone(own_zone)
     job = _Job(ask, reader, zone, None)
     with Spill() as spill:
-        billed = BillSide(spill, ask.currency, zone)
+        billed = BillSide(spill, ask.currency, zone, ask.rates)
         billed.read(bill.lines(own_zone))
         own = job.settle(billed)
         if progress is not None:
@@ -355,6 +315,9 @@ def _result(
         has_money=billed.has_money,
         difference_count=tallies.count,
         differences=tallies.largest(),
+        converted=billed.converted,
+        booked_currency=next(iter(job.booked), None),
+        booked_nano=next(iter(job.booked.values()), None),
     )
 
 

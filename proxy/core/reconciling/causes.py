@@ -39,6 +39,7 @@ class Cause(enum.StrEnum):
     RETRY = "retry"  # one request is billed twice, or a failed try of it is billed too
     CANCELLED = "cancelled"  # the answer was broken off, and the vendor bills all of it
     PRICE = "price"  # the tokens agree, the price does not
+    EXCHANGE_RATE = "exchange_rate"  # the ledger converts at another rate than the bill
     UNPRICED = "unpriced"  # the ledger has no price for it
 
 
@@ -76,6 +77,9 @@ def cause(
         return Cause.RETRY
     if abs(difference) <= allowed.shown_nano and not own.unpriced:
         return Cause.ROUNDING
+    at_rate_off = abs(billed.amount_nano - own.at_rate_nano)
+    if own.at_rate_nano not in (0, own.cost_nano) and at_rate_off <= allowed.shown_nano:
+        return Cause.EXCHANGE_RATE
     for (name, _), amount in (others or {}).items():
         if amount != own.cost_nano and abs(billed.amount_nano - amount) <= allowed.shown_nano:
             return name

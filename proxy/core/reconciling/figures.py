@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Mapping
+from fractions import Fraction
 from typing import Final
 
 import msgspec
@@ -94,6 +95,13 @@ def figure(text: str, *, comma: bool = False) -> Figure:
     if places < 0:
         number, places = number * 10**-places, 0
     return Figure(-number if minus else number, places)
+
+
+def converted(nano: int, rate: Fraction) -> int:
+    """An amount at a rate, rounded once, halves away from zero."""
+    top, bottom = abs(nano) * rate.numerator, rate.denominator
+    found: int = (2 * top + bottom) // (2 * bottom)
+    return -found if nano < 0 else found
 
 
 def sign_of(text: str) -> str | None:

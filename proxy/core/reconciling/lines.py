@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
+from fractions import Fraction
 from typing import Final
 
 import msgspec
 
+from proxy.core.reconciling.figures import converted
 from proxy.core.reconciling.moments import Width
 from proxy.core.usage import Outcome, Source, UsageRecord
 
@@ -65,6 +68,7 @@ class OwnLine(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     `cost_nano` is in nano-units of the bill's currency, None where it is not known. `cut`: the
     answer was broken off. `guessed`: the vendor stated no use. `failed`: it used nothing.
+    `at_rate_nano`: the cost by a rate that is stated for the bill, if it has one.
     """
 
     record: str
@@ -80,10 +84,16 @@ class OwnLine(msgspec.Struct, frozen=True, array_like=True, gc=False):
     guessed: bool
     failed: bool
     retried: bool
+    at_rate_nano: int | None = None
 
 
-def own_line(record: UsageRecord, currency: str) -> OwnLine:
-    """A record as it stands, as the vendor should bill it in `currency`."""
+def own_line(
+    record: UsageRecord, currency: str, rates: Mapping[str, Fraction] | None = None
+) -> OwnLine:
+    """A record as it stands, as the vendor should bill it in `currency`.
+
+    `rates`: those stated for the bill, of other currencies.
+    """
     cost = (
         record.cost_original_nano
         if record.price_currency == currency and record.cost_original_nano is not None
@@ -107,4 +117,12 @@ def own_line(record: UsageRecord, currency: str) -> OwnLine:
         record.source in _GUESSED and not cut,
         not record.input_tokens and not record.output_tokens and not cost,
         record.client_retry_count > 0,
+        _at_rate(record, rates) if rates else None,
     )
+
+
+def _at_rate(record: UsageRecord, rates: Mapping[str, Fraction]) -> int | None:
+    rate = rates.get(record.price_currency or "")
+    if rate is None or record.cost_original_nano is None:
+        return None
+    return converted(record.cost_original_nano, rate)

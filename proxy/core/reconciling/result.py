@@ -70,6 +70,20 @@ class BillTally(msgspec.Struct):
         return self.billed_nano - self.own_nano
 
 
+class BillConverted(msgspec.Struct):
+    """Lines of the bill in one currency: how many, what they say, and that at the stated rate."""
+
+    count: int = 0
+    original_nano: int = 0
+    nano: int = 0
+
+    def add(self, original_nano: int, nano: int) -> None:
+        """Adds a line."""
+        self.count += 1
+        self.original_nano += original_nano
+        self.nano += nano
+
+
 class Tallies:
     """Adds up what was compared, and keeps the largest differences.
 

@@ -10,12 +10,14 @@ from proxy.core.reconciling.lines import OwnLine, VendorLine
 class OwnSums:
     """The ledger's side. Amounts are nano-units of the bill's currency.
 
+    `at_rate_nano`: the cost by the rates that are stated for the bill.
     `unpriced`: requests whose cost is not known, or is in another currency. See `OwnLine` for
     `failed`, `cut`, `guessed` and `retried`, which count requests.
     """
 
     __slots__ = (
         "at_ms",
+        "at_rate_nano",
         "cached_tokens",
         "cost_nano",
         "cut",
@@ -33,7 +35,7 @@ class OwnSums:
 
     def __init__(self) -> None:
         self.requests = self.unpriced = self.failed = 0
-        self.cost_nano = 0
+        self.cost_nano = self.at_rate_nano = 0
         self.input_tokens = self.cached_tokens = self.output_tokens = 0
         self.cut = self.guessed = self.retried = 0
         self.tiers: set[str] = set()
@@ -48,6 +50,7 @@ class OwnSums:
             self.unpriced += 1
         else:
             self.cost_nano += line.cost_nano
+        self.at_rate_nano += line.cost_nano or 0 if line.at_rate_nano is None else line.at_rate_nano
         self.input_tokens += line.input_tokens
         self.cached_tokens += line.cached_tokens
         self.output_tokens += line.output_tokens
@@ -63,8 +66,8 @@ class OwnSums:
     def merge(self, other: OwnSums) -> None:
         """Adds what another one counted."""
         for name in (
-            "requests unpriced failed cost_nano input_tokens cached_tokens output_tokens cut "
-            "guessed retried"
+            "requests unpriced failed cost_nano at_rate_nano input_tokens cached_tokens "
+            "output_tokens cut guessed retried"
         ).split():
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.tiers |= other.tiers

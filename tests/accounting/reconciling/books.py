@@ -13,7 +13,8 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from proxy.accounting.reconciling.bills import Bill
-from proxy.accounting.reconciling.job import ReconcileAsk, Reconciled, reconcile
+from proxy.accounting.reconciling.comparison import ReconcileAsk, Reconciled
+from proxy.accounting.reconciling.job import reconcile
 from proxy.core.money import decimal
 from proxy.core.pricing.book import PriceBook
 from proxy.core.pricing.pricelist import PriceRow
@@ -162,6 +163,9 @@ def held_against(
     path.write_bytes(bill if isinstance(bill, bytes) else bill.encode())
     ask = {name: more.pop(name) for name in ("from_ms", "to_ms", "level") if name in more}
     ask["currency"] = more.get("currency")
+    if (rates := more.pop("rates", None)) is not None:
+        ask["rates"] = rates
+        more.pop("currency")
     return reconcile(
         Bill(path, vendor, **more), ReconcileAsk(upstreams=("openai",), **ask), reader, UTC
     )

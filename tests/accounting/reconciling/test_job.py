@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.accounting.reconciling.job import Reconciled
+from proxy.accounting.reconciling.comparison import Reconciled
 from proxy.core.money import decimal
 from proxy.core.reconciling.causes import Cause
 from proxy.core.reconciling.line_reader import UnreadableBill
 from proxy.core.reconciling.lines import Level
+from proxy.core.reconciling.rates import StatedRates
 from proxy.core.reconciling.result import UNKNOWN, BillVerdict
 from proxy.core.usage import Outcome, Source, UsageRecord
 from tests.accounting.reconciling.books import (
@@ -278,6 +280,73 @@ def test_a_bill_in_a_currency_without_any_cost_here_is_refused(tmp_path: Path) -
         )
         with pytest.raises(UnreadableBill, match="is in CNY, and the ledger has costs in USD only"):
             held(tmp_path, [priced(0)], bill, "openrouter", currency="CNY")
+
+
+def in_cny(n: int, **changes: Any) -> UsageRecord:
+    """The n-th request of a vendor whose prices are in CNY, booked at 0.1387 USD."""
+    record = day(n, **changes)
+    original = (record.cost_nano or 0) * 7
+    booked = (original * 1387 + 5000) // 10_000
+    return msgspec.structs.replace(
+        record, price_currency="CNY", cost_original_nano=original, cost_nano=booked
+    )
+
+
+def cny_bill(records: list[UsageRecord], **extra: int) -> str:
+    sums = {
+        n: (record.cost_original_nano or 0) + extra.get(f"day{n}", 0)
+        for n, record in enumerate(records)
+    }
+    return "date,model,cost,currency\n" + "".join(
+        f"2026-11-{n + 1:02},gpt-4o,{decimal(nano)},CNY\n" for n, nano in sums.items()
+    )
+
+
+def test_a_bill_in_the_vendors_currency_shows_the_ledgers_beside_it(tmp_path: Path) -> None:
+    records = [in_cny(n) for n in range(5)]
+    found = held(tmp_path, records, cny_bill(records), "generic")
+    assert (found.currency, found.matched.count, found.difference_count) == ("CNY", 5, 0)
+    assert (found.booked_currency, found.booked_nano) == (
+        "USD",
+        sum(record.cost_nano or 0 for record in records),
+    )
+
+
+def test_at_a_stated_rate_the_bill_is_compared_in_the_ledgers_currency(tmp_path: Path) -> None:
+    records = [in_cny(n) for n in range(5)]
+    same = StatedRates("USD", {"CNY": Fraction("0.1387")})
+    found = held(tmp_path, records, cny_bill(records), "generic", currency="USD", rates=same)
+    assert (found.currency, found.matched.count, found.difference_count) == ("USD", 5, 0)
+    original = sum(record.cost_original_nano or 0 for record in records)
+    assert found.converted["CNY"].original_nano == original and found.booked_nano is None
+    adds_up(found)
+
+
+def test_another_rate_than_the_ledgers_is_named_and_what_differs_beside_it(tmp_path: Path) -> None:
+    records = [in_cny(n) for n in range(5)]
+    other = StatedRates("USD", {"CNY": Fraction("0.14")})
+    bill = cny_bill(records, day3=10**9)
+    found = held(tmp_path, records, bill, "generic", currency="USD", rates=other)
+    assert {str(cause): tally.count for cause, tally in found.differing.items()} == {
+        "exchange_rate": 4,
+        UNKNOWN: 1,
+    }
+    [one] = [one for one in found.differences if one.cause is None]
+    assert one.at_ms is not None and (one.at_ms - NOVEMBER_MS) // DAY_MS == 3
+    adds_up(found)
+
+
+def test_a_bill_in_two_currencies_needs_a_rate_for_each(tmp_path: Path) -> None:
+    records = [day(n) for n in range(2)]
+    bill = "date,model,cost,currency\n" + "".join(
+        f"2026-11-{n + 1:02},gpt-4o,{decimal((record.cost_nano or 0) * 2)},{code}\n"
+        for n, (record, code) in enumerate(zip(records, ("EUR", "CHF"), strict=True))
+    )
+    half = StatedRates("USD", {"EUR": Fraction("0.5")})
+    found = held(tmp_path, records, bill, "generic", currency="USD", rates=half)
+    assert found.left_out["lines in CHF"].count == 1 and found.matched.count == 1
+    both = StatedRates("USD", {"EUR": Fraction("0.5"), "CHF": Fraction("0.5")})
+    assert held(tmp_path, records, bill, "generic", currency="USD", rates=both).matched.count == 2
 
 
 def test_a_bill_of_all_models_names_none(tmp_path: Path) -> None:

@@ -32,6 +32,8 @@ CASES: list[tuple[dict[str, Any], dict[str, Any], Cause | None]] = [
     ({"cost_nano": 500}, {"amount_nano": 700, "tiers": {"priority"}}, Cause.OTHER_TIER),
     ({"cost_nano": 500, "input_tokens": 9}, {"amount_nano": 700, "input_tokens": 9}, Cause.PRICE),
     ({"unpriced": 1}, {"amount_nano": 700}, Cause.UNPRICED),
+    ({"cost_nano": 500, "at_rate_nano": 505}, {"amount_nano": 504}, Cause.EXCHANGE_RATE),
+    ({"cost_nano": 500, "at_rate_nano": 500}, {"amount_nano": 504}, None),
     ({"cost_nano": 500}, {"amount_nano": 700}, None),
     ({"output_tokens": 5, "cut": 1}, {"output_tokens": 9}, Cause.CANCELLED),
     ({"output_tokens": 5, "guessed": 1}, {"output_tokens": 9}, Cause.ESTIMATE),
