@@ -61,8 +61,6 @@ def price_of(
 
     None: it is not known. Raises NotLinear.
     """
-    if book.counts_images(names.upstream):
-        raise NotLinear
     plan = book.plan(names.upstream, names.model_requested, names.model_served, names.service_tier)
     markups = book.markups(names.team)
     turns = {*moments(markups)}

@@ -90,12 +90,18 @@ def test_without_dates_and_sizes_there_are_no_bounds() -> None:
 
 
 def test_where_images_have_a_price_no_sum_is_made() -> None:
-    rows = (PriceRow(model="m", upstream="up", currency="USD", input="1", output="2", image="3"),)
+    rows = (
+        PriceRow(model="m", upstream="up", currency="USD", input="1", output="2", image="3"),
+        PriceRow(model="n", currency="USD", input="1", output="2"),
+    )
     book = PriceBook(msgspec.structs.replace(TERMS, rows=rows))
     with pytest.raises(NotLinear):
         price_of(book, NAMES, 0, 0)
     unknown = msgspec.structs.replace(NAMES, upstream="other")
     assert price_of(book, unknown, 0, 0) == (None, Bounds(to_ms=4 * DAY_MS))
+    # Another model of that upstream, whose images cost nothing.
+    other = msgspec.structs.replace(NAMES, model_requested="n", model_served="n")
+    assert price_of(book, other, 0, 0)[0] is not None
     huge = (PriceRow(model="m", currency="USD", input="9" * 18 + ".123", output="1"),)
     with pytest.raises(NotLinear):
         price_of(PriceBook(msgspec.structs.replace(TERMS, rows=huge)), NAMES, 0, 0)
