@@ -235,6 +235,11 @@ class WhatIf:
         else:
             sums.cost_nano = each.cost_nano + (sums.cost_nano or 0)
             sums.charge_nano = each.charge_nano + (sums.charge_nano or 0)
+        known = would is not _Would.UNKNOWN and (
+            each.cost_nano is not None or would is _Would.PRICED
+        )
+        if known != (each.cost_nano is not None):
+            sums.one_sided += each.requests
         cost_nano, charge_nano = each.cost_moved, each.charge_moved
         if would is not _Would.PRICED:
             if each.cost_nano is None or each.charge_nano is None or would is _Would.UNKNOWN:
@@ -262,6 +267,8 @@ class WhatIf:
         currency = use.currency if would.currency is None else would.currency
         sums = self._sum_of((team, model, currency))
         sums.requests += 1
+        if (use.cost_nano is None) != (cost_nano is None):
+            sums.one_sided += 1
         if use.cost_nano is None:
             sums.unpriced += 1
         else:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-_COUNTS = ("requests", "unpriced", "would_be_unpriced")
+_COUNTS = ("requests", "unpriced", "would_be_unpriced", "one_sided")
 _AMOUNTS = ("cost_nano", "charge_nano", "would_cost_nano", "would_charge_nano")
 
 
@@ -14,7 +14,8 @@ class WhatIfSum(msgspec.Struct):
     """One team, model and currency: as booked, and under the scenario, in nano-units.
 
     An amount is None while none is known. `unpriced` requests have no known amount as booked,
-    `would_be_unpriced` have none under the scenario.
+    `would_be_unpriced` have none under the scenario. `one_sided` requests have one of both only, so
+    that the two amounts are of other requests.
     """
 
     team: str | None
@@ -27,6 +28,14 @@ class WhatIfSum(msgspec.Struct):
     would_charge_nano: int | None = None
     unpriced: int = 0
     would_be_unpriced: int = 0
+    one_sided: int = 0
+
+    @property
+    def difference_nano(self) -> int | None:
+        """What it would cost beyond what it does; None where that is not of the same requests."""
+        if self.cost_nano is None or self.would_cost_nano is None or self.one_sided:
+            return None
+        return self.would_cost_nano - self.cost_nano
 
     @property
     def key(self) -> SumKey:

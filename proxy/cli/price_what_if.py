@@ -13,6 +13,7 @@ from proxy.accounting.what_if import sums_under, whole
 from proxy.accounting.what_if_sums import WhatIfSum, totals
 from proxy.cli import common, formats, time_range
 from proxy.cli.tables import Column, print_table
+from proxy.cli.what_if_notes import notes
 from proxy.config.price_file import PriceFileError, rows_of_file
 from proxy.core import dates
 from proxy.core.money import decimal
@@ -106,6 +107,9 @@ def what_if(
                 teams=teams,
                 advance=advance,
             )
+    with common.told():
+        for note in notes(book.reader, book.zone, scenario, sums, upstreams, teams):
+            click.echo(f"Note: {note}", err=True)
     if as_json:
         common.print_json([_told(each) for each in sums])
         return
@@ -144,7 +148,7 @@ def _row(each: WhatIfSum) -> tuple[str, ...]:
         formats.count(each.requests),
         _money(each.cost_nano),
         _money(each.would_cost_nano),
-        _money(_difference(each)),
+        _money(each.difference_nano),
         formats.text(each.currency),
         formats.count(each.would_be_unpriced) if each.would_be_unpriced else "",
     )
@@ -156,19 +160,11 @@ def _total(each: WhatIfSum) -> tuple[str, ...]:
 
 def _told(each: WhatIfSum) -> dict[str, object]:
     told: dict[str, object] = msgspec.to_builtins(each)
+    told["difference_nano"] = each.difference_nano
     for name in ("cost", "would_cost"):
         nano = told[f"{name}_nano"]
         told[name] = decimal(nano) if isinstance(nano, int) else None
     return told
-
-
-def _difference(each: WhatIfSum) -> int | None:
-    """Of sums over the same requests only; otherwise it would not be one."""
-    if each.cost_nano is None or each.would_cost_nano is None:
-        return None
-    return (
-        each.would_cost_nano - each.cost_nano if each.unpriced == each.would_be_unpriced else None
-    )
 
 
 def _money(nano: int | None) -> str:

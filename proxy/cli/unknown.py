@@ -23,5 +23,6 @@ def unknown_names(reader: BookReader, zone: ZoneInfo, asked: Mapping[str, str | 
         if name not in known:
             close = nearest(name, known, NAMES_ALIKE)
             hint = "" if close is None else f" The nearest is {close!r}."
-            said.append(f"no record at all is of a {kind} {name!r}.{hint}")
+            article = "an" if kind == "upstream" else "a"
+            said.append(f"no record at all is of {article} {kind} {name!r}.{hint}")
     return said

@@ -34,7 +34,8 @@ class _PriceRows(Block, frozen=True, kw_only=True):
 def rows_of_file(path: Path, settings: Settings) -> tuple[PriceRow, ...]:
     """The rows of `prices` in a YAML file; what else the file says is passed over.
 
-    Currencies, zones and rates of exchange are those of `settings`. Raises PriceFileError.
+    Currencies, zones and rates of exchange are those of `settings`. A file that names another
+    currency is refused if a row goes by it. Raises PriceFileError.
     """
     try:
         with path.open("rb") as file:
@@ -67,6 +68,20 @@ def rows_of_file(path: Path, settings: Settings) -> tuple[PriceRow, ...]:
             lambda place, said: found.append(
                 Problem(reader.where.get(place, str(path)), place, said)
             ),
+        )
+    of_file = root.value.get("currency") if isinstance(root.value, dict) else None
+    if (
+        of_file is not None
+        and of_file.value != settings.currency
+        and any(price.currency is None for price in read.prices)
+    ):
+        found.append(
+            Problem(
+                str(of_file.where),
+                "currency",
+                f"is {of_file.value}, and the ledger is kept in {settings.currency}; "
+                "say the currency of each row, such as {currency: EUR}",
+            )
         )
     if found:
         raise PriceFileError([str(problem) for problem in found])

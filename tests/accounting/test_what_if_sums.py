@@ -30,3 +30,9 @@ def test_totals_are_by_currency() -> None:
         ("EUR", 1, None),
         ("USD", 2, None),
     ]
+
+
+def test_a_difference_is_of_the_same_requests_or_none() -> None:
+    assert (ONE.difference_nano, UNKNOWN.difference_nano) == (2, None)
+    [both] = together([[ONE], [WhatIfSum("a", "m", "USD", 1, None, None, 9, 9, 1, 0, 1)]])
+    assert (both.unpriced, both.would_be_unpriced, both.difference_nano) == (1, 1, None)

@@ -69,6 +69,43 @@ def test_what_is_wrong_is_said(call: Call, words: tuple[str, ...], code: int, sa
 
 
 @pytest.mark.usefixtures("ledger")
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--model", "gpt4o=o3"), "no request was for 'gpt4o', nor answered by it. The nearest is "
+         "'gpt-4o'."),
+        (("--tier", "priorty"), "no price row is for the tier 'priorty', so the usual prices hold. "
+         "The nearest is 'priority'."),
+        (("--team", "reserch"), "no record at all is of a team 'reserch'. The nearest is 'research'."),
+        (("--upstream", "up", "--team", ""), "no record at all is of an upstream 'up'."),
+    ],
+)  # fmt: skip  # a case a line
+def test_a_mistyped_name_does_not_look_like_terms_that_cost_the_same(
+    call: Call, words: tuple[str, ...], said: str
+) -> None:
+    result = call(*WORDS, *words, "--json")
+    assert (result.exit_code, said in result.stderr) == (0, True), result.stderr
+    assert json.loads(result.stdout) is not None
+
+
+@pytest.mark.usefixtures("ledger")
+def test_what_is_spelled_right_needs_no_note(call: Call) -> None:
+    right = ("--model", "O*=gpt-4o", "--tier", "PRIORITY", "--team", "research", "--team", "")
+    assert call(*WORDS, *right).stderr == ""
+
+
+@pytest.mark.usefixtures("ledger")
+def test_no_difference_is_made_of_other_requests(call: Call, home: Path) -> None:
+    """Of what had a price two requests had one, and of what would have, another one."""
+    (home / "offer.yaml").write_text('prices: [{model: "o3", input: "1", output: "1"}]')
+    result = call(*WORDS, "--prices", "offer.yaml")
+    [total] = [line.split() for line in result.stdout.splitlines() if line.startswith("total")]
+    assert total == ["total", "3", "0.0008325", "0.000111", "–", "USD", "2"]
+    found = json.loads(call(*WORDS, "--prices", "offer.yaml", "--json").stdout)
+    assert {row["difference_nano"] for row in found} == {None}
+
+
+@pytest.mark.usefixtures("ledger")
 @pytest.mark.parametrize("said", ["12.5%", "0.125", " 12.50 % "])
 def test_a_discount_may_be_a_share_or_percent(call: Call, said: str) -> None:
     assert "with a discount of 0.125" in call(*WORDS, "--discount", said).stdout

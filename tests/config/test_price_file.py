@@ -29,6 +29,10 @@ def test_the_rows_of_any_file_with_prices_are_read(tmp_path: Path) -> None:
         ('prices: [{modell: a, input: "1"}]', "modell"),
         ("prices: [{model: a}]", "gives no price"),
         ('prices: [{model: a, input: "1", currency: EUR}]', "EUR"),
+        (
+            'currency: CNY\nprices: [{model: a, input: "1"}]',
+            "kept in USD; say the currency of each",
+        ),
         ('prices: [{model: a, input: "1"}, {model: a, input: "2"}]', "same requests"),
         ("prices: [", "not readable as YAML"),
     ],
@@ -39,6 +43,14 @@ def test_what_is_wrong_is_said_with_its_place(tmp_path: Path, text: str, said: s
     with pytest.raises(PriceFileError) as caught:
         rows_of_file(path, Settings())
     assert said in str(caught.value) and "offer.yaml" in str(caught.value)
+
+
+def test_the_currency_of_the_ledger_may_be_said_and_that_of_each_row(tmp_path: Path) -> None:
+    path = tmp_path / "offer.yaml"
+    path.write_text('currency: USD\nprices: [{model: a, input: "1"}]')
+    assert [row.currency for row in rows_of_file(path, Settings())] == ["USD"]
+    path.write_text('currency: CNY\nprices: [{model: a, input: "1", currency: USD}]')
+    assert [row.currency for row in rows_of_file(path, Settings())] == ["USD"]
 
 
 def test_a_file_that_is_no_text_or_not_there(tmp_path: Path) -> None:
