@@ -107,10 +107,20 @@ def running(data_dir: Path, environ: Mapping[str, str]) -> AdminClient | None:
 
 
 def ask(
-    process: AdminClient, method: str, path: str, body: object = None, *, type: type[_Answer]
+    process: AdminClient,
+    method: str,
+    path: str,
+    body: object = None,
+    *,
+    type: type[_Answer],
+    patient: bool = False,
 ) -> _Answer:
-    """One answer of the process. Raises Failed with its refusal, or why it cannot be asked."""
-    answer, _ = _answered(process, method, path, body)
+    """One answer of the process. Raises Failed with its refusal, or why it cannot be asked.
+
+    `patient`: it may take as long as it does, over the process's own socket. The end of the process
+    ends the waiting.
+    """
+    answer, _ = _answered(process, method, path, body, patient=patient)
     try:
         return msgspec.json.decode(answer, type=type)
     except msgspec.MsgspecError as error:
@@ -134,13 +144,13 @@ def lines(process: AdminClient, path: str) -> tuple[bytes, int | None]:
 
 
 def _answered(
-    process: AdminClient, method: str, path: str, body: object
+    process: AdminClient, method: str, path: str, body: object, *, patient: bool = False
 ) -> tuple[bytes, str | None]:
     """The body of an answer, and its header that says what to ask for next."""
+    encoded = msgspec.json.encode({} if body is None else body)
+    most_s = None if patient and process.socket is not None else ANSWER_S
     try:
-        status, answer, following = asyncio.run(
-            _ask(process, method, path, msgspec.json.encode({} if body is None else body))
-        )
+        status, answer, following = asyncio.run(_ask(process, method, path, encoded, most_s))
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
         reason = f"The process at {process.name} does not answer: {error or 'it takes too long'}."
         raise Failed(
@@ -175,13 +185,13 @@ def _stranger(process: AdminClient, status: int) -> Failed:
 
 
 async def _ask(
-    process: AdminClient, method: str, path: str, body: bytes
+    process: AdminClient, method: str, path: str, body: bytes, most_s: float | None
 ) -> tuple[int, bytes, str | None]:
     connector = None if process.socket is None else aiohttp.UnixConnector(str(process.socket))
     headers = {"Content-Type": "application/json"} | (
         {"Authorization": f"Bearer {process.token}"} if process.token else {}
     )
-    timeout = aiohttp.ClientTimeout(total=ANSWER_S, sock_connect=CONNECT_S)
+    timeout = aiohttp.ClientTimeout(total=most_s, sock_connect=CONNECT_S)
     async with (
         aiohttp.ClientSession(connector=connector, timeout=timeout) as session,
         session.request(

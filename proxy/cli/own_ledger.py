@@ -33,7 +33,8 @@ def done(
         if process is None:
             with common.told():
                 return asyncio.run(on_own(settings, directly))
-    return admin_client.ask(process, "POST", path, body, type=type)
+    # Over millions of records it takes minutes, and an answer that is given up is not undone.
+    return admin_client.ask(process, "POST", path, body, type=type, patient=True)
 
 
 @asynccontextmanager

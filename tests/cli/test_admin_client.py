@@ -41,6 +41,22 @@ async def who(ask: AdminRequest) -> Answer:
     return Answer(ask.asker.name, msgspec.to_builtins(ask.body))
 
 
+class Slow:
+    """An endpoint that answers when it is told to."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+        self.answers = asyncio.Event()
+
+    async def __call__(self, _ask: AdminRequest) -> Answer:
+        self.asked.set()
+        await self.answers.wait()
+        return Answer("slow", {})
+
+
+SLOW = Slow()
+
+
 async def refuse(_ask: AdminRequest) -> object:
     raise ProxyError(409, "invalid_request_error", "conflict", "Not now.")
 
@@ -51,6 +67,7 @@ async def serving(data_dir: Path) -> AsyncIterator[str]:
         (
             AdminEndpoint("POST", "/who", "", who, body=Wanted),
             AdminEndpoint("GET", "/refuse", "", refuse),
+            AdminEndpoint("POST", "/slow", "", SLOW),
         ),
         Health(lambda: None),
     )
@@ -70,10 +87,11 @@ def asked(
     method: str = "POST",
     path: str = "/who",
     body: Any = None,
+    patient: bool = False,
 ) -> Answer:
     process = admin_client.running(data_dir, environ)
     assert process is not None
-    return admin_client.ask(process, method, path, body, type=Answer)
+    return admin_client.ask(process, method, path, body, type=Answer, patient=patient)
 
 
 async def test_the_process_of_this_data_directory_or_the_one_that_is_named(tmp_path: Path) -> None:
@@ -98,6 +116,23 @@ async def test_the_process_of_this_data_directory_or_the_one_that_is_named(tmp_p
                 await ask(tmp_path, environ)
         with pytest.raises(Failed, match=r"Not now\. \(conflict\)"):
             await ask(tmp_path, {}, "GET", "/refuse")
+
+
+async def test_work_that_takes_long_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Over the socket of the process alone: its end ends the waiting."""
+    monkeypatch.setattr(admin_client, "ANSWER_S", 0.1)
+    async with serving(tmp_path) as url:
+        ask = lambda *args, **kwargs: asyncio.to_thread(asked, *args, **kwargs)  # noqa: E731
+        waiting = asyncio.create_task(ask(tmp_path, {}, "POST", "/slow", patient=True))
+        await SLOW.asked.wait()
+        elsewhere = {admin_client.URL: url, admin_client.TOKEN: "secret-a"}
+        for where, patient in (({}, False), (elsewhere, True)):
+            with pytest.raises(Failed, match="does not answer"):
+                await ask(tmp_path, where, "POST", "/slow", patient=patient)
+        SLOW.answers.set()
+        assert await waiting == Answer("slow", {})
 
 
 async def test_the_address_for_callers_is_told_from_a_wrong_token(tmp_path: Path) -> None:
