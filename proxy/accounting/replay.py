@@ -14,9 +14,10 @@ from typing import Final
 import msgspec
 
 from proxy.accounting.adoption import adopt
+from proxy.accounting.belonging import stranger, why_strange
 from proxy.core.pricing.amounts import Pricing
 from proxy.journal import JournalOptions, JournalReader, inspect
-from proxy.ledger import Ledger, Reader
+from proxy.ledger import Ledger, LedgerError, Reader
 from proxy.metrics.collector import Metrics
 
 _BATCH: Final = 256
@@ -30,6 +31,7 @@ class JournalReplay(msgspec.Struct, frozen=True):
     after_seq · the ledger's position in it before    ended · records behind that
     open · exchanges that a dead process left open    missing · entries that the journal no longer
     has    unreadable · records that are damaged    skipped_bytes · damage that was passed over
+    stranger · a record by which it is known to be of another ledger; then nothing is booked
     """
 
     writer: str
@@ -40,11 +42,12 @@ class JournalReplay(msgspec.Struct, frozen=True):
     missing: int
     unreadable: int
     skipped_bytes: int
+    stranger: str | None = None
 
     @property
     def is_whole(self) -> bool:
         """Whether the journal has everything that was not booked."""
-        return not (self.missing or self.unreadable or self.skipped_bytes)
+        return not (self.missing or self.unreadable or self.skipped_bytes or self.stranger)
 
 
 class Replayed(msgspec.Struct, frozen=True):
@@ -69,7 +72,7 @@ def look(root: Path, reader: Reader) -> list[JournalReplay]:
     """
     positions = reader.status().writers
     directories = sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
-    return [_looked(path, positions.get(path.name, 0)) for path in directories]
+    return [_looked(path, positions.get(path.name, 0), reader) for path in directories]
 
 
 async def replay(
@@ -83,9 +86,12 @@ async def replay(
     """Settle and book all that the journals under `root` have, but those of running processes.
 
     Booking is idempotent: what is booked is not booked again. Raises JournalUnavailable, OSError,
-    LedgerError, LedgerUnavailable.
+    LedgerError, LedgerUnavailable. A journal of another ledger is a LedgerError.
     """
     journals = await asyncio.to_thread(look, root, reader)
+    for journal in journals:
+        if journal.stranger is not None:
+            raise LedgerError(why_strange(root / journal.writer, journal.stranger))
     before = await asyncio.to_thread(reader.status)
     settled = 0
     for journal in journals:
@@ -104,7 +110,7 @@ async def replay(
     )
 
 
-def _looked(directory: Path, position: int) -> JournalReplay:
+def _looked(directory: Path, position: int, book: Reader) -> JournalReplay:
     figures = inspect(directory, position)
     reader = JournalReader(directory, position)
     ended = 0
@@ -122,4 +128,5 @@ def _looked(directory: Path, position: int) -> JournalReplay:
         missing=reader.missing,
         unreadable=reader.undecodable,
         skipped_bytes=reader.skipped_bytes,
+        stranger=stranger(directory, position, book),
     )

@@ -120,6 +120,8 @@ def _row(journal: replaying.JournalReplay) -> Sequence[str]:
         )
         if count
     ]
+    if journal.stranger is not None:
+        damage.append("of another ledger")
     name = f"{journal.writer} (in use)" if journal.in_use else journal.writer
     return (
         name,

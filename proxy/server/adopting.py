@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from proxy.accounting.adoption import Adoption, adopt_others
+from proxy.accounting.belonging import check_belongs
 from proxy.config.settings import Settings
 from proxy.dataplane.services import Services
 from proxy.dataplane.snapshot import Snapshot
@@ -111,11 +112,20 @@ class Adopting:
         home = home_of(self._settings.data_dir, name) if self._trusted else None
         try:
             if sharing is None or await sharing.take_over(name, home or ""):
-                return True
+                return await self._belongs(name)
         except (LedgerError, LedgerUnavailable) as error:
             LOG.warning("what %s left cannot be booked yet: %s", name, error)
         self._again.add(name)
         return False
+
+    async def _belongs(self, name: str) -> bool:
+        directory = self._settings.data_dir / "journal" / name
+        try:
+            await check_belongs(directory, self._services.ledger, self._services.reader)
+        except (LedgerError, OSError) as error:
+            LOG.error("%s", error)
+            return False
+        return True
 
     async def _settled(self, name: str) -> None:
         """Its journal is booked."""

@@ -24,6 +24,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from proxy import __version__
+from proxy.accounting.belonging import check_belongs
 from proxy.accounting.end_users import EndUsers
 from proxy.accounting.recorder import Recorder
 from proxy.admin.app import AdminPages
@@ -166,6 +167,9 @@ async def assemble(
         close.push_async_callback(sharing.aclose)
         if book.is_there:
             await sharing.arrive(journal.writer, identity(settings.data_dir, journal.writer))
+    reader = connect_reader(settings.ledger.url, settings.data_dir)
+    if book.is_there:
+        await check_belongs(root / journal.writer, book.ledger, reader)
     end_users = EndUsers(settings.privacy.end_user, key_file.read_bytes(), book.salts)
     recorder = Recorder(journal, book.ledger, metrics, end_users, snapshot.prices, fail=fail)
     recorder.price_terms(snapshot.prices.version, snapshot.prices.terms())
@@ -191,7 +195,7 @@ async def assemble(
         quota = uncounted(quota, settings)
     services = Services(
         ledger=book.ledger,
-        reader=connect_reader(settings.ledger.url, settings.data_dir),
+        reader=reader,
         journal=journal,
         recorder=recorder,
         counter=counter,

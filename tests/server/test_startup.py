@@ -4,6 +4,7 @@ which clock they go by."""
 from __future__ import annotations
 
 import contextlib
+import shutil
 from pathlib import Path
 
 import msgspec
@@ -15,8 +16,9 @@ from proxy.core.clock import SteadyClock
 from proxy.core.fault_points import no_fault
 from proxy.dataplane.snapshot import Snapshot
 from proxy.journal import Journal, JournalUnavailable
-from proxy.ledger import LedgerError
+from proxy.ledger import LedgerError, connect_reader
 from proxy.server.startup import StartError, assemble, compiled, journal_options
+from tests.accounting.test_recorder import living
 from tests.support.running import config, vocabularies
 
 
@@ -94,3 +96,21 @@ def test_journals_are_not_taken_over_by_locks_that_do_not_hold(
 def test_the_journal_is_as_the_config_says(tmp_path: Path) -> None:
     settings = snapshot(tmp_path).settings
     assert journal_options(settings).segment_bytes == settings.journal.segment_bytes == 2**20
+
+
+async def test_a_journal_of_another_ledger_is_refused_and_nothing_is_booked(tmp_path: Path) -> None:
+    made = snapshot(tmp_path)
+    ours, theirs = made.settings.data_dir, tmp_path / "theirs"
+    for directory, numbers in ((ours, (1, 2)), (theirs, (11, 12, 13))):
+        directory.mkdir()
+        async with living(directory) as life:
+            life.end(*numbers)
+            await life.recorder.drain(600)
+    shutil.rmtree(ours / "journal")
+    shutil.copytree(theirs / "journal", ours / "journal")
+    async with contextlib.AsyncExitStack() as close:
+        with pytest.raises(LedgerError, match="w0 is of another ledger"):
+            await assemble(
+                made, close, fail=no_fault, vocabularies=vocabularies(), clock=SteadyClock()
+            )
+    assert connect_reader("sqlite:ledger.db", ours).head() == 2
