@@ -52,6 +52,10 @@ class Ask(msgspec.Struct, frozen=True):
         asked = (("key_id", self.key), ("team", self.team))
         return [(column, value) for column, value in asked if value is not None]
 
+    def names_keys(self) -> bool:
+        """Whether only sums with keys can tell."""
+        return self.key is not None or "key" in self.by
+
 
 def check(by: Sequence[str]) -> None:
     """Raise QuestionRefused for a name that cannot be grouped by."""

@@ -6,7 +6,7 @@ quarter hours, and records for a part of a quarter hour.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -18,6 +18,8 @@ FOUR_HOURS_MS: Final = 4 * 60 * 60 * 1000
 RECORDS, QUARTERS = "records", "rollups"
 # The tables of wide spans, the narrowest first.
 WIDE_TABLES: Final = ("rollups_4h", "rollups_daily", "rollups_monthly")
+# What makes a group of roll-ups.
+GROUPS: Final[tuple[str, ...]] = ("key_id", "team", "model_requested", "upstream", "currency")
 
 _DAY_MS: Final = 86_400_000
 # From the start of a span to the next one; no window has more than one month.
@@ -26,6 +28,40 @@ STEPS_MS: Final = {
     **dict(zip(WIDE_TABLES, (FOUR_HOURS_MS, _DAY_MS, 32 * _DAY_MS), strict=True)),
 }
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class SpanFamily(msgspec.Struct, frozen=True):
+    """Wide roll-ups of the same groups.
+
+    names · the table that has the number of each group    groups · the columns that make a group
+    wide · the tables, each with the start of its spans; the narrowest first
+    """
+
+    names: str
+    groups: tuple[str, ...]
+    wide: tuple[tuple[str, str], ...]
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """All of its tables."""
+        return (self.names, *(table for table, _ in self.wide))
+
+    def table(self, keyed: str) -> str:
+        """Its table of the same width as this one of `WIDE_TABLES`."""
+        return self.wide[WIDE_TABLES.index(keyed)][0]
+
+
+def families(starts: Sequence[str]) -> tuple[SpanFamily, SpanFamily]:
+    """The wide roll-ups with keys, and those without keys for questions that name none.
+
+    With 10,000 keys the latter have a fortieth of the rows. `starts` has the start of the span that
+    a moment `{at}` lies in, of each width, in a database's SQL.
+    """
+    keyless = ("teams_4h", "teams_daily", "teams_monthly")
+    return (
+        SpanFamily("rollup_groups", GROUPS, tuple(zip(WIDE_TABLES, starts, strict=True))),
+        SpanFamily("rollup_teams", GROUPS[1:], tuple(zip(keyless, starts, strict=True))),
+    )
 
 
 class Piece(msgspec.Struct, frozen=True):

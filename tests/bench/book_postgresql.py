@@ -21,6 +21,7 @@ from proxy.ledger import connect_reader
 from proxy.ledger.postgresql.connection import Connection, opened
 from proxy.ledger.postgresql.rebuild import rebuilt
 from proxy.ledger.postgresql.schema import migrate
+from proxy.ledger.postgresql.sums import FAMILIES
 from proxy.ledger.reading import Reader, Stretch
 from tests.support.postgres import postgres
 
@@ -152,7 +153,7 @@ def main() -> None:
         began = time.perf_counter()
         fill(connection, records, args.keys, args.days)
         print(f"{records:,} records made in {time.perf_counter() - began:.0f} s")
-        for table in ("rollups", "rollups_4h", "rollups_daily", "rollups_monthly"):
+        for table in ("rollups", *(table for family in FAMILIES for table in family.tables)):
             print(table, connection.execute(f"SELECT count(*) FROM {table}".encode()).fetchone())
     measure(connect_reader(url, Path()), records, args.rounds)
 

@@ -74,7 +74,9 @@ def year(book: BookUnderTest) -> list[UsageRecord]:
         book.book(*part, now_ms=part[-1].started_at_ms)
     [[folded_ms]] = book.rows("SELECT max(folded_until_ms) FROM fold")
     assert folded_ms < START_MS
-    for table in ("rollups_4h", "rollups_daily", "rollups_monthly"):
+    for table in (
+        f"{of}_{span}" for of in ("rollups", "teams") for span in ("4h", "daily", "monthly")
+    ):
         [[count]] = book.rows(f"SELECT count(*) FROM {table}")
         assert count > 10, table
     return batch

@@ -15,7 +15,7 @@ from typing import Final
 from proxy.ledger.postgresql.connection import COMMITTING, LEDGER, Connection, lock
 from proxy.ledger.postgresql.line import Line
 from proxy.ledger.postgresql.statements import FRESH, MOVED
-from proxy.ledger.postgresql.sums import GROUPS, NAMES, WIDE, bucket, folded, named
+from proxy.ledger.postgresql.sums import GROUPS, NAMES, added_wide, bucket
 from proxy.ledger.spans import BUCKET_MS
 
 # By then most of what started in a quarter hour is booked. What comes later costs more.
@@ -28,8 +28,8 @@ _PASSED: Final = (
     "WHERE bucket_ms >= %(since)s AND bucket_ms < %(until)s"
 )
 _LATE_ROWS: Final = f"{_LATE.format(source=FRESH)} UNION ALL {_LATE.format(source=MOVED)}"
-_ADD_LATE: Final = (named(_LATE_ROWS), *(folded(table, span, _LATE_ROWS) for table, span in WIDE))
-_ADD_PASSED: Final = (named(_PASSED), *(folded(table, span, _PASSED) for table, span in WIDE))
+_ADD_LATE: Final = added_wide(_LATE_ROWS)
+_ADD_PASSED: Final = added_wide(_PASSED)
 _LOCK: Final = f"SELECT pg_advisory_xact_lock({lock(LEDGER, COMMITTING)})"
 
 

@@ -12,14 +12,13 @@ from proxy.ledger.postgresql.archive import ARCHIVED
 from proxy.ledger.postgresql.connection import COMMITTING, LEDGER, Connection, lock
 from proxy.ledger.postgresql.line import Line
 from proxy.ledger.postgresql.sums import (
+    FAMILIES,
     GROUPS,
     IN_THE_BOOK,
     NAMES,
     SUMS,
-    WIDE,
     added_to_quarters,
-    folded,
-    named,
+    added_wide,
 )
 from proxy.ledger.spans import BUCKET_MS
 
@@ -58,13 +57,12 @@ def rebuild(line: Line) -> int:
 
 def rebuilt(connection: Connection) -> int:
     """The same in the transaction that is open and holds the lock of commits."""
-    for table in ("rollups", "rollup_groups", *(table for table, _ in WIDE)):
+    for table in ("rollups", *(table for family in FAMILIES for table in family.tables)):
         connection.execute(f"DELETE FROM {table}")
     row = connection.execute("SELECT count(*) FROM book").fetchone()
     assert row is not None, "an aggregate is one row"
     connection.execute(added_to_quarters(_EVERYTHING), {"chain": CHAIN})
     connection.execute(_FOLDED)
-    connection.execute(named(_QUARTERS))
-    for table, span in WIDE:
-        connection.execute(folded(table, span, _QUARTERS))
+    for statement in added_wide(_QUARTERS):
+        connection.execute(statement)
     return int(row[0])

@@ -2,7 +2,9 @@
 
 As in SQLite, a roll-up has one row a group (`GROUPS`) and span of time, with the sums of `SUMS`.
 A quarter hour also has the chain of its writer in its key, so that no writer waits for another's
-row. Wide spans have the sums of all writers, under a group's number.
+row. Wide spans have the sums of all writers, under a group's number: once with keys, and once
+without. Both are written under the lock that orders commits, so that no writer waits for another's
+row of a team, or meets it in another order.
 """
 
 from __future__ import annotations
@@ -11,9 +13,9 @@ from collections.abc import Sequence
 from typing import Final
 
 from proxy.ledger.late_prices import BookedRows
-from proxy.ledger.spans import BUCKET_MS, FOUR_HOURS_MS, WIDE_TABLES
+from proxy.ledger.spans import BUCKET_MS, FOUR_HOURS_MS, SpanFamily, families
+from proxy.ledger.spans import GROUPS as GROUPS
 
-GROUPS: Final[tuple[str, ...]] = ("key_id", "team", "model_requested", "upstream", "currency")
 # The name of each sum, and its expression over one row of records; null is "not known".
 SUMS: Final[tuple[tuple[str, str], ...]] = (
     ("requests", "(kind = 'usage')::int"),
@@ -50,7 +52,8 @@ _STARTS: Final = (
     "(extract(epoch FROM date_trunc('month', to_timestamp(greatest(0, least({at}, "
     "253402300799999)) / 1000) AT TIME ZONE 'UTC')) * 1000)::bigint",
 )
-WIDE: Final = tuple(zip(WIDE_TABLES, _STARTS, strict=True))
+FAMILIES: Final = families(_STARTS)
+KEYED, KEYLESS = FAMILIES
 
 _GROUPS: Final = ", ".join(GROUPS)
 _NAMES: Final = ", ".join(NAMES)
@@ -73,29 +76,42 @@ FROM ({source}) AS s GROUP BY 1, {_GROUPS}
 ON CONFLICT ON CONSTRAINT rollups_group DO UPDATE SET {_added("rollups", NAMES)}"""
 
 
-def named(source: str) -> str:
+def added_wide(source: str) -> tuple[str, ...]:
+    """The statements that add the rows of `source` to all wide tables.
+
+    A row has `at`, the groups and the sums.
+    """
+    return tuple(
+        statement
+        for family in FAMILIES
+        for statement in (
+            _named(source, family),
+            *(_folded(table, span, source, family) for table, span in family.wide),
+        )
+    )
+
+
+def _named(source: str, family: SpanFamily) -> str:
     """A statement that gives each group in `source` its number."""
+    groups = ", ".join(family.groups)
     return (
-        f"INSERT INTO rollup_groups ({_GROUPS}) SELECT DISTINCT {_GROUPS} FROM ({source}) AS s "
+        f"INSERT INTO {family.names} ({groups}) SELECT DISTINCT {groups} FROM ({source}) AS s "
         "ON CONFLICT DO NOTHING"
     )
 
 
-def folded(table: str, span: str, source: str) -> str:
-    """A statement that adds the rows of `source` to a wide table.
-
-    A row has `at`, the groups and the sums. Its group must have its number already.
-    """
+def _folded(table: str, span: str, source: str, family: SpanFamily) -> str:
+    """A statement that adds the rows of `source` to a wide table; their groups have numbers."""
     same = " AND ".join(
         f"g.{name} = s.{name}"
         if name in ("key_id", "upstream")
         else f"g.{name} IS NOT DISTINCT FROM s.{name}"
-        for name in GROUPS
+        for name in family.groups
     )
     return f"""
 INSERT INTO {table} (group_id, bucket_ms, {_NAMES})
 SELECT g.id, {span.format(at="s.at")}, {_sums("s.")}
-FROM ({source}) AS s JOIN rollup_groups AS g ON {same} GROUP BY 1, 2
+FROM ({source}) AS s JOIN {family.names} AS g ON {same} GROUP BY 1, 2
 ON CONFLICT (group_id, bucket_ms) DO UPDATE SET {_added(table, NAMES)}"""
 
 

@@ -160,12 +160,13 @@ CREATE VIEW book AS
     JOIN heads ON heads.chain = records.chain AND heads.chain_seq = records.head_seq;
 """
 
-_NAMES = f"""
-    key_id {_TEXT} NOT NULL,
+_TEAMS = f"""
     team {_TEXT},
     model_requested {_TEXT},
     upstream {_TEXT} NOT NULL,
     currency {_TEXT},"""
+_NAMES = f"""
+    key_id {_TEXT} NOT NULL,{_TEAMS}"""
 _SUMS = """
     requests numeric NOT NULL,
     input_tokens numeric,
@@ -191,6 +192,11 @@ CREATE TABLE rollup_groups (
     CONSTRAINT rollup_groups_names UNIQUE NULLS NOT DISTINCT
         (key_id, team, model_requested, upstream, currency)
 );
+CREATE TABLE rollup_teams (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,{_TEAMS}
+    CONSTRAINT rollup_teams_names UNIQUE NULLS NOT DISTINCT
+        (team, model_requested, upstream, currency)
+);
 CREATE TABLE fold (
     one smallint PRIMARY KEY CHECK (one = 1),
     folded_until_ms bigint NOT NULL
@@ -204,7 +210,8 @@ CREATE TABLE {table} (
     PRIMARY KEY (group_id, bucket_ms)
 );
 """
-    for table in ("rollups_4h", "rollups_daily", "rollups_monthly")
+    for of in ("rollups", "teams")
+    for table in (f"{of}_4h", f"{of}_daily", f"{of}_monthly")
 )
 
 _AROUND = f"""
@@ -355,10 +362,10 @@ MIGRATIONS: Final[tuple[str, ...]] = (
 RIGHTS: Final = """
 GRANT SELECT, INSERT ON ALL TABLES IN SCHEMA {schema} TO {role};
 GRANT UPDATE ON cursor, fold, instances, journal_positions, refusals, rollups, rollups_4h,
-    rollups_daily, rollups_monthly, tenants TO {role};
+    rollups_daily, rollups_monthly, teams_4h, teams_daily, teams_monthly, tenants TO {role};
 GRANT UPDATE, DELETE ON notices TO {role};
-GRANT DELETE ON end_users, rollups, rollup_groups, rollups_4h, rollups_daily, rollups_monthly
-    TO {role};
+GRANT DELETE ON end_users, rollups, rollup_groups, rollups_4h, rollups_daily, rollups_monthly,
+    rollup_teams, teams_4h, teams_daily, teams_monthly TO {role};
 GRANT USAGE ON SCHEMA {schema} TO {role};
 GRANT EXECUTE ON FUNCTION add_month(date) TO {role};
 """

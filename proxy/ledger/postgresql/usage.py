@@ -16,7 +16,7 @@ from proxy.ledger.grouping import FLAGGED, IN_ROLLUPS, TIMES, Ask, Line, Window
 from proxy.ledger.late_prices import Columns, counted
 from proxy.ledger.postgresql.archive import archived_flags, check_in_book, source_of_records
 from proxy.ledger.postgresql.connection import Connection
-from proxy.ledger.postgresql.sums import GROUPS, IN_THE_BOOK, SUMS, bucket
+from proxy.ledger.postgresql.sums import GROUPS, IN_THE_BOOK, KEYED, KEYLESS, SUMS, bucket
 from proxy.ledger.postgresql.texts import clean
 from proxy.ledger.postgresql.values import json_value
 from proxy.ledger.reading import LABEL, TAG, UsageRow
@@ -27,6 +27,7 @@ from proxy.ledger.spans import (
     STEPS_MS,
     Piece,
     Reach,
+    SpanFamily,
     pieces,
 )
 
@@ -128,6 +129,7 @@ def _of_windows(reached: Reach, windows: Sequence[Window], ask: Ask, values: _Va
     Each table is read once for all windows, by the starts of the spans that they have of it.
     """
     queries: list[str] = []
+    family = _family(ask)
     starts: dict[str, list[tuple[int, str]]] = {}
     for n, (day, from_ms, to_ms) in enumerate(windows):
         for part in pieces(from_ms, to_ms, reached):
@@ -141,40 +143,48 @@ def _of_windows(reached: Reach, windows: Sequence[Window], ask: Ask, values: _Va
     for table, of_table in starts.items():
         values[f"{table}_ms"] = [ms for ms, _ in of_table]
         values[f"{table}_day"] = [day for _, day in of_table]
-        queries.append(_by_day(table, ask, values))
+        queries.append(_by_day(table, ask, family, values))
     return " UNION ALL ".join(queries)
 
 
-def _by_day(table: str, ask: Ask, values: _Values) -> str:
+def _family(ask: Ask) -> SpanFamily:
+    """The wide roll-ups that answer it with the fewest rows."""
+    return KEYED if ask.names_keys() else KEYLESS
+
+
+def _by_day(table: str, ask: Ask, family: SpanFamily, values: _Values) -> str:
     """A query for the groups and sums of one table, by the day that belongs to each span."""
+    of_table = table if table == QUARTERS else family.table(table)
     days = (
-        f"{table} JOIN unnest(%({table}_ms)s::bigint[], %({table}_day)s::text[]) "
+        f"{of_table} JOIN unnest(%({table}_ms)s::bigint[], %({table}_day)s::text[]) "
         "AS clock (bucket_ms, day) USING (bucket_ms)"
     )
     if table != QUARTERS:
-        days += " JOIN rollup_groups ON id = group_id"
+        days += f" JOIN {family.names} ON id = group_id"
     where = " AND ".join(_only(ask, values)) or "true"
-    return f"SELECT day, {', '.join([*GROUPS, *ask.names])} FROM {days} WHERE {where}"
+    return f"SELECT day, {', '.join([*family.groups, *ask.names])} FROM {days} WHERE {where}"
 
 
 def _piece(part: Piece, ask: Ask, with_bucket: bool, values: _Values) -> str:
     """A query for the groups and sums of one piece; a group may come more than once."""
     names, bucket = ask.names, "bucket_ms, " if with_bucket else ""
+    family = _family(ask)
+    columns = ", ".join([*family.groups, *names])
     if part.table == RECORDS:
         where = _ranged("{row}.started_at_ms", part.from_ms, part.to_ms, values)
-        return _counted([_BUCKET] if with_bucket else [], names, where)
+        return _counted([_BUCKET] if with_bucket else [], names, where, groups=family.groups)
     where = _ranged("bucket_ms", part.from_ms, part.to_ms, values)
     only = _only(ask, values)
     if part.table == QUARTERS:
         where = " AND ".join([where, *only])
-        return f"SELECT {bucket}{', '.join([*GROUPS, *names])} FROM rollups WHERE {where}"
+        return f"SELECT {bucket}{columns} FROM rollups WHERE {where}"
     assert not with_bucket, "a wide span has no quarter hour"
     sums = "".join(f", sum({name}) AS {name}" for name in names)
     if only:
-        where += f" AND group_id IN (SELECT id FROM rollup_groups WHERE {' AND '.join(only)})"
+        where += f" AND group_id IN (SELECT id FROM {family.names} WHERE {' AND '.join(only)})"
     return (
-        f"SELECT {', '.join([*GROUPS, *names])} FROM (SELECT group_id{sums} FROM {part.table} "
-        f"WHERE {where} GROUP BY group_id) AS spans JOIN rollup_groups ON id = group_id"
+        f"SELECT {columns} FROM (SELECT group_id{sums} FROM {family.table(part.table)} "
+        f"WHERE {where} GROUP BY group_id) AS spans JOIN {family.names} ON id = group_id"
     )
 
 
@@ -189,13 +199,19 @@ def _of_records(ask: Ask, values: _Values) -> str:
     return _counted([*own, _BUCKET], ask.names, _chosen(ask, "{row}", values), table)
 
 
-def _counted(extra: Sequence[str], names: Sequence[str], where: str, table: str = "records") -> str:
+def _counted(
+    extra: Sequence[str],
+    names: Sequence[str],
+    where: str,
+    table: str = "records",
+    groups: Sequence[str] = GROUPS,
+) -> str:
     """A query for the records themselves, and for what late prices moved of them.
 
     `table` is `book` if `where` asks for a `seq`.
     """
     sums = [(name, expression) for name, expression in SUMS if name in names]
-    return counted(Columns(extra, GROUPS, sums), where, IN_THE_BOOK, table)
+    return counted(Columns(extra, groups, sums), where, IN_THE_BOOK, table)
 
 
 def _expression(name: str, n: int, values: _Values) -> str | None:

@@ -12,7 +12,7 @@ from proxy.core.records.chain import FINDINGS_MAX, Flaw
 from proxy.ledger.late_prices import Columns, moved
 from proxy.ledger.postgresql.archive import ARCHIVED, source_of_records
 from proxy.ledger.postgresql.connection import Connection
-from proxy.ledger.postgresql.sums import GROUPS, IN_THE_BOOK, NAMES, SUMS, WIDE, bucket
+from proxy.ledger.postgresql.sums import FAMILIES, GROUPS, IN_THE_BOOK, NAMES, SUMS, bucket
 from proxy.ledger.spans import BUCKET_MS
 from proxy.ledger.verification import VerifyStep
 
@@ -86,26 +86,31 @@ def newest_rollups(connection: Connection) -> VerifyStep:
 def wide_step(connection: Connection, place: str | None) -> VerifyStep:
     """The spans of the next table."""
     at = 0 if place is None else int(place)
-    table, start = WIDE[at]
+    tables = [(family, *table) for family in FAMILIES for table in family.wide]
+    family, table, start = tables[at]
+    groups = ", ".join(family.groups)
+    by = ", ".join(str(n + 1) for n in range(len(family.groups) + 1))
     folded = (
-        f"SELECT {start.format(at='bucket_ms')}, {_GROUPS}, {_SUMS} FROM rollups "
-        f"WHERE bucket_ms < (SELECT folded_until_ms FROM fold) GROUP BY {_BY}"
+        f"SELECT {start.format(at='bucket_ms')}, {groups}, {_SUMS} FROM rollups "
+        f"WHERE bucket_ms < (SELECT folded_until_ms FROM fold) GROUP BY {by}"
     )
     spans = (
-        f"SELECT bucket_ms, {_GROUPS}, {_SUMS} FROM {table} JOIN rollup_groups ON id = group_id "
-        f"GROUP BY {_BY}"
+        f"SELECT bucket_ms, {groups}, {_SUMS} FROM {table} LEFT JOIN {family.names} "
+        f"ON id = group_id GROUP BY {by}"
     )
-    booked = _sums(connection, spans, {})
-    found = _differing(table, _sums(connection, folded, {}), booked)
-    following = str(at + 1) if at + 1 < len(WIDE) else None
+    width = len(family.groups) + 1
+    booked = _sums(connection, spans, {}, width)
+    found = _differing(table, _sums(connection, folded, {}, width), booked)
+    following = str(at + 1) if at + 1 < len(tables) else None
     return VerifyStep(
         rows=len(booked), found=len(found), findings=found[:FINDINGS_MAX], next=following
     )
 
 
-def _sums(connection: Connection, query: str, values: dict[str, int]) -> _Sums:
-    """The sums by span and groups, without lines of nothing."""
-    width = len(GROUPS) + 1
+def _sums(
+    connection: Connection, query: str, values: dict[str, int], width: int = len(GROUPS) + 1
+) -> _Sums:
+    """The sums by span and groups, which are `width` columns, without lines of nothing."""
     rows = connection.execute(query.encode(), values).fetchall()
     return {row[:width]: row[width:] for row in rows if any(row[width:])}
 

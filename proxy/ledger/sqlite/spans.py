@@ -226,7 +226,7 @@ def _of_carried(
 
 def family_of(reached: Reach, ask: Ask) -> SpanFamily:
     """The wide roll-ups that answer it with the fewest rows."""
-    return KEYED if ask.key is not None or "key" in ask.by or not reached.keyless else KEYLESS
+    return KEYED if ask.names_keys() or not reached.keyless else KEYLESS
 
 
 def _of_wide(table: str, ask: Ask, family: SpanFamily, bucket: str, within: Query) -> Query:

@@ -8,7 +8,9 @@ from __future__ import annotations
 import msgspec
 
 from proxy.ledger.late_prices import Columns, moved
-from proxy.ledger.spans import BUCKET_MS, FOUR_HOURS_MS, WIDE_TABLES
+from proxy.ledger.spans import BUCKET_MS, FOUR_HOURS_MS, families
+from proxy.ledger.spans import GROUPS as GROUPS
+from proxy.ledger.spans import SpanFamily as SpanFamily
 
 Sums = tuple[tuple[str, str], ...]  # the name of each, and its expression
 # The sums of a roll-up; null is "not known", as in the record. Each expression reads one row of
@@ -31,7 +33,6 @@ MORE_SUMS: Sums = (
     ("searches", "searches"),
 )
 SUMS: Sums = (*FIRST_SUMS, *MORE_SUMS)
-GROUPS: tuple[str, ...] = ("key_id", "team", "model_requested", "upstream", "currency")
 
 # Roll-ups of wider spans: a range of months is summed from them, as a year has 35,000 quarter
 # hours. They hold what started before `folded_until_ms` (see `rollups`). Names are in a table of
@@ -48,39 +49,10 @@ _STARTS = (
         "* 1000"
     ),
 )
-WIDE: tuple[tuple[str, str], ...] = tuple(zip(WIDE_TABLES, _STARTS, strict=True))
+# The second has no keys, for questions that name none.
+FAMILIES = (KEYED, KEYLESS) = families(_STARTS)
+WIDE = KEYED.wide
 MONEY = ("cost_nano", "charge_nano")
-
-
-class SpanFamily(msgspec.Struct, frozen=True):
-    """Wide roll-ups of the same groups.
-
-    names · the table that has the number of each group    groups · the columns that make a group
-    wide · the tables, each with the start of its spans; the narrowest first
-    """
-
-    names: str
-    groups: tuple[str, ...]
-    wide: tuple[tuple[str, str], ...]
-
-    @property
-    def tables(self) -> tuple[str, ...]:
-        """All of its tables."""
-        return (self.names, *(table for table, _ in self.wide))
-
-    def table(self, keyed: str) -> str:
-        """Its table of the same width as this one of `WIDE_TABLES`."""
-        return self.wide[WIDE_TABLES.index(keyed)][0]
-
-
-KEYED = SpanFamily("rollup_groups", GROUPS, WIDE)
-# The same without keys, for questions that name none: with 10,000 keys a fortieth of the rows.
-KEYLESS = SpanFamily(
-    "rollup_teams",
-    GROUPS[1:],
-    tuple(zip(("teams_4h", "teams_daily", "teams_monthly"), _STARTS, strict=True)),
-)
-FAMILIES = (KEYED, KEYLESS)
 
 
 def wide(sums: Sums) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from proxy.ledger import Batch, Booked
 from proxy.ledger.late_prices import Columns, counted
 from proxy.ledger.postgresql.booking import PostgresBooker
 from proxy.ledger.postgresql.line import Line
-from proxy.ledger.postgresql.sums import GROUPS, IN_THE_BOOK, NAMES, SUMS, WIDE, bucket
+from proxy.ledger.postgresql.sums import FAMILIES, GROUPS, IN_THE_BOOK, NAMES, SUMS, bucket
 from tests.ledger.samples import KEY, START_MS, numbered
 from tests.support.postgres import postgres
 
@@ -55,12 +55,15 @@ class Books:
         """Assert that the roll-ups of each width say what the records say."""
         [(until_ms,)] = self.rows("SELECT folded_until_ms FROM fold")
         assert sums_of(self.rows, "rollups") == sums_of_records(self.rows, bucket())
-        for table, start in WIDE:
-            assert sums_of(self.rows, table) == sums_of_records(
-                self.rows,
-                start.format(at="started_at_ms"),
-                f"{bucket('{row}.started_at_ms')} < {until_ms}",
-            ), table
+        for family in FAMILIES:
+            for table, start in family.wide:
+                source = f"{table} JOIN {family.names} ON id = group_id"
+                assert sums_of(self.rows, source, family.groups) == sums_of_records(
+                    self.rows,
+                    start.format(at="started_at_ms"),
+                    f"{bucket('{row}.started_at_ms')} < {until_ms}",
+                    family.groups,
+                ), table
 
     def close(self) -> None:
         self.line.close()
@@ -69,32 +72,26 @@ class Books:
 Rows = Callable[[str], list[tuple[Any, ...]]]
 
 
-def sums_of(rows: Rows, table: str) -> dict[tuple[Any, ...], tuple[Any, ...]]:
+def sums_of(
+    rows: Rows, source: str, groups: Sequence[str] = GROUPS
+) -> dict[tuple[Any, ...], tuple[Any, ...]]:
     """The sums of a roll-up by span and group, over all writers; without lines of nothing."""
-    sums = ", ".join(f"sum({name})" for name in NAMES)
-    source = "rollups" if table == "rollups" else f"{table} JOIN rollup_groups ON id = group_id"
-    return keyed(
-        rows(
-            f"SELECT bucket_ms, {', '.join(GROUPS)}, {sums} FROM {source} GROUP BY 1, {', '.join(GROUPS)}"
-        )
-    )
+    names, sums = ", ".join(groups), ", ".join(f"sum({name})" for name in NAMES)
+    query = f"SELECT bucket_ms, {names}, {sums} FROM {source} GROUP BY 1, {names}"
+    return keyed(rows(query), 1 + len(groups))
 
 
 def sums_of_records(
-    rows: Rows, start: str, where: str = "true"
+    rows: Rows, start: str, where: str = "true", groups: Sequence[str] = GROUPS
 ) -> dict[tuple[Any, ...], tuple[Any, ...]]:
     """The same from the records."""
     source = counted(Columns(["started_at_ms AS started_at_ms"], GROUPS, SUMS), where, IN_THE_BOOK)
-    sums = ", ".join(f"sum({name})" for name in NAMES)
-    return keyed(
-        rows(
-            f"SELECT {start}, {', '.join(GROUPS)}, {sums} FROM ({source}) AS s GROUP BY 1, {', '.join(GROUPS)}"
-        )
-    )
+    names, sums = ", ".join(groups), ", ".join(f"sum({name})" for name in NAMES)
+    query = f"SELECT {start}, {names}, {sums} FROM ({source}) AS s GROUP BY 1, {names}"
+    return keyed(rows(query), 1 + len(groups))
 
 
-def keyed(found: Sequence[tuple[Any, ...]]) -> dict[tuple[Any, ...], tuple[Any, ...]]:
-    width = 1 + len(GROUPS)
+def keyed(found: Sequence[tuple[Any, ...]], width: int) -> dict[tuple[Any, ...], tuple[Any, ...]]:
     return {row[:width]: row[width:] for row in found}
 
 

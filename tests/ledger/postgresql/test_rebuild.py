@@ -37,6 +37,8 @@ def filled(book: Books) -> None:
         "DELETE FROM rollups",
         "UPDATE rollups_daily SET cost_nano = 1",
         "DELETE FROM rollup_groups",
+        "UPDATE teams_4h SET requests = 9",
+        "DELETE FROM rollup_teams",
         "UPDATE fold SET folded_until_ms = folded_until_ms + 1",
         "UPDATE fold SET folded_until_ms = 0",
         "UPDATE fold SET folded_until_ms = 9000000000000000",

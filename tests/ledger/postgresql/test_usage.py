@@ -45,8 +45,33 @@ def test_days_and_months_are_one_query_over_the_spans_within_them(by: tuple[str,
             rows = grouped(counting, ask)
         assert sum(int(row["requests"] or 0) for row in rows) == 50
         assert len(counting.asked) == 2, "how far the roll-ups reach, and the sums"
-        query = counting.asked[-1]
-        assert query.count("FROM rollups_4h") == 1 and query.count("FROM rollups_daily") <= 1
+        query, (one, other) = counting.asked[-1], ("rollups", "teams")
+        if "key" not in by:
+            one, other = other, one
+        assert query.count(f"FROM {one}_4h") == 1 and query.count(f"FROM {one}_daily") <= 1
+        assert f"FROM {other}_" not in query
+
+
+@pytest.mark.parametrize(
+    ("by", "key", "read"),
+    [
+        (["team"], None, "teams_monthly"),
+        ([], None, "teams_monthly"),
+        (["key"], None, "rollups_monthly"),
+        (["model"], "key-1", "rollups_monthly"),
+    ],
+)
+def test_only_who_asks_for_keys_reads_the_sums_of_each_key(
+    by: list[str], key: str | None, read: str
+) -> None:
+    with books() as many:
+        many.now_ms = START_MS + 60 * DAY_MS
+        many.book(*(make_record(n, started_at_ms=START_MS + n * DAY_MS) for n in range(60)))
+        with opened(many.url, writes=False) as connection:
+            counting: Any = Counting(connection)
+            grouped(counting, Ask(by, None, None, UTC, ("requests",), key=key))
+        assert f"FROM {read}" in counting.asked[-1]
+        assert counting.asked[-1].count("_monthly") == 1
 
 
 def test_hours_come_from_the_quarter_hours_that_have_records() -> None:

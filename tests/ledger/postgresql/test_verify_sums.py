@@ -63,6 +63,11 @@ def test_a_book_left_alone_is_in_order(many: Books, tmp_path: Path) -> None:
         ("UPDATE rollups_4h SET requests = 0", "wide", "rollups_4h of "),
         ("UPDATE rollups_daily SET charge_nano = 7", "wide", "rollups_daily of "),
         ("DELETE FROM rollups_monthly", "wide", "rollups_monthly of "),
+        ("UPDATE teams_4h SET requests = requests + 1", "wide", "teams_4h of "),
+        ("DELETE FROM teams_daily", "wide", "teams_daily of "),
+        ("UPDATE teams_monthly SET cost_nano = 7", "wide", "teams_monthly of "),
+        ("UPDATE rollup_teams SET team = 'other'", "wide", "teams_4h of "),
+        ("DELETE FROM rollup_teams", "wide", "teams_monthly of "),
         ("UPDATE fold SET folded_until_ms = folded_until_ms - 86400000", "wide", "and not nothing"),
     ],
 )
