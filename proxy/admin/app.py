@@ -31,7 +31,7 @@ from proxy.listeners.side_listener import listen, runner
 BODY_BYTES_MAX = 64 * 1024
 PAGES = r"/ui{rest:(/[\s\S]*)?}"
 NEXT = "x-tollkeeper-next"  # what to ask for with `after`, where an answer is a page of lines
-STOP_S = 5.0  # for requests that are being answered when the process stops
+STOP_S = 2.0  # for requests that are being answered when the process stops
 
 _LOG = logging.getLogger("tollkeeper.admin")
 
@@ -103,15 +103,14 @@ class AdminPlane:
         return shown(taken)
 
     async def aclose(self) -> None:
-        """Take no new requests; give those being answered a few seconds."""
+        """Take no new requests; give those being answered a moment."""
         if self._control is not None:
             self._control.remove()
         if self._acceptor is not None:
             self._acceptor.close()
         for server in self._servers:
             server.close()
-        for made in self._runners:
-            await made.cleanup()
+        await asyncio.gather(*(made.cleanup() for made in self._runners))
 
     async def _runner(self, guard: Guard) -> web.AppRunner:
         app = web.Application(client_max_size=BODY_BYTES_MAX, middlewares=[_in_json])

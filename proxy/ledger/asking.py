@@ -1,23 +1,24 @@
 """Asks the ledger from the event loop: on threads that no other work waits for.
 
 A ledger on a server may leave a question without an answer. Bodies, metrics and orders are worked
-on by the event loop's own threads, which such questions would use up.
+on by the event loop's own threads, which such questions would use up. Nor does the process wait
+for an answer when it ends.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Final, Generic, ParamSpec, TypeVar
 
 from proxy.ledger import LedgerUnavailable
+from proxy.system.daemon_threads import DaemonThreads
 
 AT_ONCE: Final = 16  # of a process; one that asks more waits for its turn
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
-_THREADS: Final = ThreadPoolExecutor(AT_ONCE, "ledger-question")
+_THREADS: Final = DaemonThreads(AT_ONCE, "ledger-question")
 
 
 async def answer_of(question: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:

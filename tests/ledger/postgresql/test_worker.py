@@ -56,6 +56,29 @@ async def test_at_the_end_what_hangs_is_not_waited_for(monkeypatch: pytest.Monke
     assert closed == [True]
 
 
+async def test_at_the_end_what_cannot_be_cut_off_is_left_behind() -> None:
+    """A connection that is being made cannot be ended from another thread."""
+    begun, ends = threading.Event(), threading.Event()
+    cuts: list[int] = []
+    worker = Worker(lambda: cuts.append(1))
+
+    def connecting() -> None:
+        begun.set()
+        ends.wait()
+
+    caller = asyncio.create_task(worker.done(connecting))
+    await asyncio.to_thread(begun.wait)
+    await worker.close(lambda: cuts.append(-1))
+    assert cuts and -1 not in cuts, "the last work has no thread"
+    with pytest.raises(RuntimeError, match="shut down"):
+        await asyncio.gather(worker.done(lambda: None), _set(ends))
+    await caller
+
+
+async def _set(ends: threading.Event) -> None:
+    ends.set()
+
+
 async def test_work_ends_though_its_caller_was_cancelled() -> None:
     begun, ends = threading.Event(), threading.Event()
 
