@@ -55,6 +55,7 @@ _STARTS: Final = (
 FAMILIES: Final = families(_STARTS)
 KEYED, KEYLESS = FAMILIES
 
+_NEVER_NULL: Final = ("key_id", "upstream")
 _GROUPS: Final = ", ".join(GROUPS)
 _NAMES: Final = ", ".join(NAMES)
 
@@ -71,7 +72,7 @@ def added_to_quarters(source: str) -> str:
     """
     return f"""
 INSERT INTO rollups (bucket_ms, chain, {_GROUPS}, {_NAMES})
-SELECT {bucket("at")}, %(chain)s, {_GROUPS}, {_sums()}
+SELECT {bucket("at")}, %(chain)s, {_GROUPS}, {_summed()}
 FROM ({source}) AS s GROUP BY 1, {_GROUPS}
 ON CONFLICT ON CONSTRAINT rollups_group DO UPDATE SET {_added("rollups", NAMES)}"""
 
@@ -102,21 +103,31 @@ def _named(source: str, family: SpanFamily) -> str:
 
 def _folded(table: str, span: str, source: str, family: SpanFamily) -> str:
     """A statement that adds the rows of `source` to a wide table; their groups have numbers."""
-    same = " AND ".join(
-        f"g.{name} = s.{name}"
-        if name in ("key_id", "upstream")
-        else f"g.{name} IS NOT DISTINCT FROM s.{name}"
-        for name in family.groups
-    )
+    groups = ", ".join(family.groups)
     return f"""
 INSERT INTO {table} (group_id, bucket_ms, {_NAMES})
-SELECT g.id, {span.format(at="s.at")}, {_sums("s.")}
-FROM ({source}) AS s JOIN {family.names} AS g ON {same} GROUP BY 1, 2
+SELECT g.id, s.span_ms, {", ".join(f"s.{name}" for name in NAMES)}
+FROM (
+  SELECT {span.format(at="at")} AS span_ms, {groups}, {_summed()}
+  FROM ({source}) AS rows GROUP BY 1, {groups}
+) AS s JOIN {family.names} AS g ON {_same_group(family)}
 ON CONFLICT (group_id, bucket_ms) DO UPDATE SET {_added(table, NAMES)}"""
 
 
-def _sums(prefix: str = "") -> str:
-    return ", ".join(f"sum({prefix}{name})" for name in NAMES)
+def _same_group(family: SpanFamily) -> str:
+    """The condition that `g` and `s` are of one group.
+
+    Null is equal to null in arrays, and arrays are hashed: IS NOT DISTINCT FROM would compare each
+    row with each group.
+    """
+    equal = [f"g.{name} = s.{name}" for name in family.groups if name in _NEVER_NULL]
+    rest = [name for name in family.groups if name not in _NEVER_NULL]
+    arrays = [f"ARRAY[{', '.join(f'{row}.{name}' for name in rest)}]" for row in "gs"]
+    return " AND ".join([*equal, " = ".join(arrays)])
+
+
+def _summed() -> str:
+    return ", ".join(f"sum({name}) AS {name}" for name in NAMES)
 
 
 def _added(table: str, names: Sequence[str]) -> str:
