@@ -15,14 +15,12 @@ import msgspec
 import pytest
 import yaml
 
-from proxy.admin.app import STOP_S
 from proxy.config.loader import load
 from proxy.core.entries import Opened
 from proxy.dataplane.listener import Listener
 from proxy.journal import Journal
-from proxy.ledger.postgresql.worker import END_MAX_S, LEFT_BEHIND_S
 from proxy.listeners.acceptor import AT_ONCE, Acceptor
-from proxy.server.lifecycle import BOOK_AT_STOP_S, LAST_REQUESTS_S, Server, serve
+from proxy.server.lifecycle import LAST_REQUESTS_S, Server, serve
 from proxy.server.startup import StartError
 from proxy.server.stop import Stop
 from tests.support.journals import journal_options
@@ -257,11 +255,6 @@ async def test_an_exchange_keeps_the_config_it_was_admitted_under(tmp_path: Path
         assert (await ask(proxy)).status == 502
         changed.set()
         assert (await running_request).body == ANSWER
-
-
-def test_what_may_hang_at_a_stop_is_given_up_within_the_15_s_that_supervisors_are_told() -> None:
-    """The orders of administrators, the ledger's connection, and that to other processes."""
-    assert BOOK_AT_STOP_S + STOP_S + 2 * (END_MAX_S + LEFT_BEHIND_S) <= 14
 
 
 async def test_a_drain_refuses_new_work_and_waits_for_what_runs(tmp_path: Path) -> None:
