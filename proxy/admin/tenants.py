@@ -12,7 +12,7 @@ import logging
 import secrets
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import msgspec
 
@@ -41,11 +41,12 @@ from proxy.admin.tenant_views import (
     names,
     team_views,
 )
+from proxy.config.instants import instant_ms
 from proxy.core.errors import invalid_request, unavailable
 from proxy.core.managed import Carried, State, TenantChange, TenantKind
 from proxy.ledger import LedgerError, LedgerUnavailable, Reader
 from proxy.tenants import orders
-from proxy.tenants.directory import Directory
+from proxy.tenants.directory import Directory, said
 from proxy.tenants.key import KEY_BYTES_MIN, make_key
 
 KEYS_PATH = "/admin/v1/keys"
@@ -242,7 +243,13 @@ class _TenantDesk:
         )
         digests = {name: digest for name, (_, digest) in made.items()}
         by = self._by(ask, order.reason)
-        await self._carry_out(lambda now: orders.create_keys(now, digests, order.says, by))
+
+        def made_here(now: Directory) -> TenantChange:
+            change = orders.create_keys(now, digests, order.says, by)
+            _check_lasts(said(change.rows[0]).get("expires"), now.settings.timezone, by.at_ms)
+            return change
+
+        await self._carry_out(made_here)
         return MadeKeys([MadeKey(name, secret) for name, (secret, _) in made.items()])
 
     async def create_team(self, ask: AdminRequest) -> TeamView:
@@ -356,3 +363,10 @@ def _checked_count(order: NewKeys) -> int:
     if order.count is None or not 1 <= order.count <= orders.CREATED_MAX:
         raise invalid_request(f"count is 1 to {orders.CREATED_MAX}.", param="count")
     return order.count
+
+
+def _check_lasts(expires: Any, zone: str, now_ms: int) -> None:
+    """Raise ProxyError 400 for a new key that ended before it began."""
+    if expires is not None and instant_ms(expires, zone) <= now_ms:
+        message = f"expires: {expires} is past, so no request could use the key. Name a later day."
+        raise invalid_request(message, param="expires")

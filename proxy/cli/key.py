@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 else:
     views = later("proxy.admin.tenant_views")
 
-PATH = "/admin/v1/keys"
+PATH, TEAMS_PATH = "/admin/v1/keys", "/admin/v1/teams"
 HASHED_MAX = 10_000  # keys at once
 _COLUMNS = (
     Column("key"),
@@ -157,6 +157,9 @@ def list_(config_path: Path | None, as_json: bool, team: str | None, state: str 
     ]
     print_table(_COLUMNS, rows)
     click.echo("1 key." if len(rows) == 1 else f"{len(rows)} keys.")
+    if team is not None and not rows:
+        # Ends with the nearest name where no team is called so.
+        desk.ask(config_path, "GET", desk.path(TEAMS_PATH, team), type=views.TeamView)
 
 
 @key.command()

@@ -76,7 +76,8 @@ def _known(kind: str, name: str, known: Collection[str]) -> None:
             404,
             "invalid_request_error",
             f"{kind}_not_found",
-            f"There is no {kind} {name[:200]!r}{hint}. `tollkeeper {kind} list` names all.",
+            f"There is no {kind} {name[:200]!r}, or it was revoked{hint}. `tollkeeper {kind} list` "
+            "names all.",
             param=kind,
         )
 

@@ -31,6 +31,7 @@ NAME_CHARS_MAX = 64
 REASON_CHARS_MAX = 200
 LIKE_MAX = 1000  # names that are compared with one that is not known
 GRACE_DEFAULT_S = 24 * 3600
+_SEEN = "choose another name, or see it with `tollkeeper {} show`"
 _CALENDAR_ENDS_S = datetime.datetime(9999, 12, 31, tzinfo=datetime.UTC).timestamp()
 _LASTS = re.compile(r"[0-9]+(?:\.[0-9]+)?(?:ms|s|m|h|d)")
 
@@ -297,14 +298,17 @@ def _check_new(directory: Directory, kind: TenantKind, name: str) -> None:
     except ValueError as error:
         raise invalid_request(f"name: {error}.", param="name") from error
     if directory.in_config(kind, name):
-        raise _conflict(f"{kind}_exists", f"config.yaml has a {kind} {name!r} already.")
+        raise _conflict(
+            f"{kind}_exists", f"config.yaml has a {kind} {name!r}: {_SEEN.format(kind)}."
+        )
     row = directory.rows.get((kind, name))
     if row is not None:
-        gone = " It is revoked, and names are never used again." * (row.state is State.REVOKED)
+        gone = row.state is State.REVOKED
+        use = "it is revoked, and names are never used again" if gone else _SEEN.format(kind)
         known = (
             f"config.yaml had a {kind} {name!r}, and its state is kept here: name it there again."
             if row.file
-            else f"There is a {kind} {name!r} already.{gone}"
+            else f"There is a {kind} {name!r} already: {use}."
         )
         raise _conflict(f"{kind}_exists", known)
 

@@ -137,7 +137,12 @@ async def test_a_secret_from_elsewhere_comes_from_standard_input_alone(tmp_path:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("key", "create", "alice"), "config.yaml has a key 'alice' already"),
+        (
+            ("key", "create", "alice"),
+            "config.yaml has a key 'alice': choose another name, or see it with `tollkeeper key show`",
+        ),
+        (("key", "create", "bob", "--expires", "2020-01-01"), "2020-01-01 is past"),
+        (("key", "list", "--team", "reserch"), "no team 'reserch'. The nearest is 'research'"),
         (("key", "create", "bob", "--team", "reserch"), "the nearest is research"),
         (("key", "create", "bob", "--limit", "5 USD per day"), "limits"),
         (("key", "create", "bob", "--expires", "soon"), "expires"),

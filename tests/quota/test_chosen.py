@@ -55,7 +55,7 @@ def test_a_limit_is_told_for_whom_it_holds(
     [
         ("lob", None, 404, "the nearest is lab"),
         (None, "bo", 404, "the nearest is bob"),
-        ("", None, 404, "There is no team ''"),
+        ("", None, 404, "There is no team '', or it was revoked"),
         (None, "lab", 404, "There is no key"),
         ("lab", "bob", 400, "not for both"),
     ],
