@@ -32,6 +32,7 @@ _CAUSES: Final = {
     Cause.DAY_BOUNDARY: "the vendor's day begins at another hour",
     Cause.ESTIMATE: "estimated here, since no use was stated",
     Cause.RETRY: "a request that is billed twice, or a failed try",
+    Cause.REFUND: "the vendor took an amount back",
     Cause.CANCELLED: "the answer was broken off, and all of it is billed",
     Cause.PRICE: "the tokens agree, the price does not",
     Cause.EXCHANGE_RATE: "another exchange rate than the ledger's",

@@ -37,6 +37,7 @@ class Cause(enum.StrEnum):
     DAY_BOUNDARY = "day_boundary"  # the vendor's day or month begins at another hour
     ESTIMATE = "estimate"  # the ledger estimated what the vendor had not stated
     RETRY = "retry"  # one request is billed twice, or a failed try of it is billed too
+    REFUND = "refund"  # the vendor took an amount back
     CANCELLED = "cancelled"  # the answer was broken off, and the vendor bills all of it
     PRICE = "price"  # the tokens agree, the price does not
     EXCHANGE_RATE = "exchange_rate"  # the ledger converts at another rate than the bill
@@ -75,6 +76,8 @@ def cause(
     allowed = slack(own, billed, unit_nano)
     if billed.again and abs(difference - billed.again_nano) <= allowed.shown_nano:
         return Cause.RETRY
+    if billed.back_nano and abs(difference - billed.back_nano) <= allowed.shown_nano:
+        return Cause.REFUND
     if abs(difference) <= allowed.shown_nano and not own.unpriced:
         return Cause.ROUNDING
     at_rate_off = abs(billed.amount_nano - own.at_rate_nano)
@@ -149,16 +152,24 @@ def under_other_terms(
         )
         return priced.cost_original_nano if priced.price_currency == currency else priced.cost_nano
 
-    found: dict[Variant, int | None] = {}
-    if record.cached_tokens:
-        found[Cause.CACHED_AS_INPUT, ""] = cost(_uncached(record))
     requested, served = record.model_requested or "", record.model_served
     tiers = {row.service_tier for row in book.rows_for(record.upstream, requested, served)}
-    for tier in sorted((tiers | {None}) - {record.service_tier}, key=str):
-        found[Cause.OTHER_TIER, str(tier)] = cost(record, service_tier=tier)
     names = {record.model_requested, model} - {None, record.model_served}
+    counts: list[tuple[Cause | None, str, Counts | UsageRecord]] = [(None, "", record)]
+    if record.cached_tokens:
+        counts.append((Cause.CACHED_AS_INPUT, "uncached", _uncached(record)))
+    terms: list[tuple[Cause | None, str, dict[str, str | None]]] = [(None, "", {})]
+    for tier in sorted((tiers | {None}) - {record.service_tier}, key=str):
+        terms.append((Cause.OTHER_TIER, str(tier), {"service_tier": tier}))
     for name in sorted(names, key=str):
-        found[Cause.MODEL_ALIAS, str(name)] = cost(record, model_requested=name, model_served=name)
+        both = {"model_requested": name, "model_served": name}
+        terms.append((Cause.MODEL_ALIAS, str(name), both))
+    found: dict[Variant, int | None] = {}
+    # Two at once have the name of the terms; a single one is likelier, and comes first.
+    for of_terms, term, other in terms:
+        for of_counts, what, counted in counts:
+            if (cause := of_terms or of_counts) is not None:
+                found[cause, " ".join(filter(None, (term, what)))] = cost(counted, **other)
     return {variant: amount for variant, amount in found.items() if amount is not None}
 
 

@@ -79,7 +79,8 @@ class BilledSums:
     """The vendor's side. A count is None while no line states it.
 
     `amount_nano` is None if no line has an amount; `without` counts lines that have none.
-    `again_nano`: what lines cost that repeat another line of the same request. `unit_nano`: the
+    `again_nano`: what lines cost that repeat another line of the same request. `back_nano`: the sum
+    of the negative lines. `unit_nano`: the
     steps in which the lines are written, added up.
     """
 
@@ -88,6 +89,7 @@ class BilledSums:
         "again_nano",
         "amount_nano",
         "at_ms",
+        "back_nano",
         "cached_tokens",
         "cancelled",
         "id",
@@ -111,7 +113,7 @@ class BilledSums:
         self.input_tokens: int | None = None
         self.cached_tokens: int | None = None
         self.output_tokens: int | None = None
-        self.again = self.again_nano = 0
+        self.again = self.again_nano = self.back_nano = 0
         self.items: dict[str, int] = {}
         self.tiers: set[str] = set()
         self.cancelled = False
@@ -128,6 +130,7 @@ class BilledSums:
             self.without += 1
         else:
             self.amount_nano = (self.amount_nano or 0) + line.amount_nano
+            self.back_nano += min(0, line.amount_nano)
             self.items[line.item] = self.items.get(line.item, 0) + line.amount_nano
             self.unit_nano += line.unit_nano
         self.requests = known_sum((self.requests, line.requests))
@@ -156,6 +159,7 @@ class BilledSums:
         self.unit_nano += other.unit_nano
         self.again += other.again
         self.again_nano += other.again_nano
+        self.back_nano += other.back_nano
         for name in ("amount_nano", "requests", "input_tokens", "cached_tokens", "output_tokens"):
             setattr(self, name, known_sum((getattr(self, name), getattr(other, name))))
         for item, nano in other.items.items():

@@ -38,6 +38,7 @@ PRICES = PriceBook(
                 service_tier="priority",
             ),
             PriceRow(model="gpt-4o-mini", currency="USD", input="0.15", cached="0.075", output="0.6"),
+            PriceRow(model="llama-free", currency="USD", input="0", output="0"),
             PriceRow(model="o3", currency="USD", input="7", output="28"),
         ),
         fx={},

@@ -32,6 +32,8 @@ CASES: list[tuple[dict[str, Any], dict[str, Any], Cause | None]] = [
     ({"cost_nano": 500}, {"amount_nano": 700, "tiers": {"priority"}}, Cause.OTHER_TIER),
     ({"cost_nano": 500, "input_tokens": 9}, {"amount_nano": 700, "input_tokens": 9}, Cause.PRICE),
     ({"unpriced": 1}, {"amount_nano": 700}, Cause.UNPRICED),
+    ({"cost_nano": 500}, {"amount_nano": 420, "back_nano": -80}, Cause.REFUND),
+    ({"cost_nano": 500}, {"amount_nano": 420, "back_nano": -70}, None),
     ({"cost_nano": 500, "at_rate_nano": 505}, {"amount_nano": 504}, Cause.EXCHANGE_RATE),
     ({"cost_nano": 500, "at_rate_nano": 500}, {"amount_nano": 504}, None),
     ({"cost_nano": 500}, {"amount_nano": 700}, None),
@@ -51,11 +53,13 @@ def test_an_amount_that_another_price_gives_exactly_is_proof() -> None:
     record = priced(0, cached_tokens=600)
     others = under_other_terms(record, PRICES, model="gpt-4o-mini", currency="USD")
     assert set(others) == {
-        (Cause.CACHED_AS_INPUT, ""),
+        (Cause.CACHED_AS_INPUT, "uncached"),
         (Cause.OTHER_TIER, "priority"),
+        (Cause.OTHER_TIER, "priority uncached"),
         (Cause.MODEL_ALIAS, "gpt-4o-mini"),
+        (Cause.MODEL_ALIAS, "gpt-4o-mini uncached"),
     }
-    assert len(set(others.values())) == 3
+    assert len(set(others.values())) == 5
     for (name, _), amount in others.items():
         own, billed = sides({"cost_nano": record.cost_nano}, {"amount_nano": amount})
         assert cause(own, billed, 1, others) is name
