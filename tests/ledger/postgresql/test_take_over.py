@@ -256,3 +256,16 @@ def test_the_apps_own_role_may_copy(source: BookUnderTest, target: PostgresBook)
     target.books.line.ask(lambda one: allow(one, "copying"))
     url = target.url.replace("owner@", "copying@")
     assert copy(source.url, source.directory, url, KEY).requests == 3
+
+
+def test_sums_beyond_63_bits_come_along(source: BookUnderTest, target: PostgresBook) -> None:
+    amounts = [2**56 - n for n in range(300)] + [-(2**56)] * 20
+    source.book(
+        *(make_record(n, charge_nano=amount, cost_nano=-amount, output_tokens=2**56, currency="VND")
+          for n, amount in enumerate(amounts)),
+        now_ms=START_MS + 90 * DAY_MS,
+    )  # fmt: skip
+    copied = copy(source.url, source.directory, target.url, KEY)
+    assert copied.charges == {"VND": sum(amounts)}
+    [row] = target.reader().usage((), None, None, UTC)
+    assert (row["cost_nano"], row["output_tokens"]) == (-sum(amounts), 320 * 2**56)
