@@ -167,6 +167,8 @@ def test_one_flipped_bit_is_found(
         ("DELETE FROM statements WHERE seq = 1", "statements", "statement 0 are missing"),
         ("UPDATE statements SET document = x'7b7d' WHERE seq = 2", "statements", "cannot be read"),
         ("UPDATE price_versions SET terms = x'00'", "prices", "its terms were changed"),
+        ("DELETE FROM served_models", "prices", "strict limits do not know it"),
+        ("DELETE FROM price_versions", "prices", "its terms are missing, and records are priced"),
     ],
 )
 def test_a_forgery_is_told_in_its_part(path: Path, forgery: str, part: str, first: str) -> None:

@@ -35,6 +35,7 @@ from tests.ledger.samples import (
 )
 
 TERMS = b'{"rows":[]}'
+VERSION = hashlib.sha256(TERMS).hexdigest()[:16]
 DAY_MS = 86_400_000
 
 
@@ -58,15 +59,15 @@ def whole_book(directory: Path) -> Path:
                 cost_nano=None if n == 0 else 10 * n,
                 charge_nano=None if n == 0 else 11 * n,
                 currency=None if n == 0 else "USD",
+                price_version=None if n == 0 else VERSION,
                 cached_tokens=n or None,
                 searches=n or None,
             )
             for n in range(4)
         ]
         refused = Refusal(bucket_ms=0, key_id=None, code="x", count=1)
-        version = hashlib.sha256(TERMS).hexdigest()[:16]
         closes = numbered(*some, after=batch * 4)
-        book.book(Batch("w0", closes, refusals=[refused], price_versions=[(version, TERMS)]))
+        book.book(Batch("w0", closes, refusals=[refused], price_versions=[(VERSION, TERMS)]))
     late = {"kind": "adjustment", "adjusts": make_id(0), "started_at_ms": START_MS}
     price = {"cost_nano": 7, "charge_nano": 8, "currency": "CNY", "input_tokens": None}
     book.adjust([make_record(900, **late, **price, reason="rerated", output_tokens=None)])

@@ -1,5 +1,7 @@
 """Makes all roll-ups anew from the records and the sums of archived ones, in one transaction.
 
+Served models that are missing come back with them.
+
 Other processes wait at the end of their batches meanwhile, with what they book in their journals.
 """
 
@@ -39,6 +41,11 @@ _QUARTERS: Final = (
     f"SELECT bucket_ms AS at, {', '.join(GROUPS)}, {', '.join(NAMES)} FROM rollups "
     "WHERE bucket_ms < (SELECT folded_until_ms FROM fold)"
 )
+_SERVED: Final = (
+    "INSERT INTO served_models (upstream, model_requested, model_served) SELECT DISTINCT upstream, "
+    "model_requested, model_served FROM records WHERE model_requested IS NOT NULL AND model_served "
+    "IS NOT NULL ON CONFLICT DO NOTHING"
+)
 # A value that cannot be is brought into its bounds.
 _FOLDED: Final = f"""
 UPDATE fold SET folded_until_ms = greatest(0, least(
@@ -62,6 +69,7 @@ def rebuilt(connection: Connection) -> int:
     row = connection.execute("SELECT count(*) FROM book").fetchone()
     assert row is not None, "an aggregate is one row"
     connection.execute(added_to_quarters(_EVERYTHING), {"chain": CHAIN})
+    connection.execute(_SERVED)
     connection.execute(_FOLDED)
     for statement in added_wide(_QUARTERS):
         connection.execute(statement)

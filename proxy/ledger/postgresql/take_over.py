@@ -22,6 +22,7 @@ from proxy.ledger.postgresql.digests import digest
 from proxy.ledger.postgresql.rebuild import rebuilt
 from proxy.ledger.postgresql.schema import migrate
 from proxy.ledger.postgresql.verify import verify_book, verify_step
+from proxy.ledger.postgresql.verify_prices import changed_terms
 from proxy.ledger.reading import ALL_SUMS
 
 CHAIN: Final = "copied"  # all that was booked before is one chain, of all its writers
@@ -163,9 +164,11 @@ def _checked(connection: Connection, dump: Dump, key: bytes | None, told: Told) 
         *(flaw.what for flaw in archive_flaws(connection, key)),
         *(
             flaw.what
-            for part in ("credits", "audit", "prices")
+            for part in ("credits", "audit")
             for flaw in verify_step(connection, part, None, key).findings
         ),
+        # Terms that the source has not got keep it from nothing.
+        *(flaw.what for flaw in changed_terms(connection)),
     ]
     if problems:
         raise LedgerError(

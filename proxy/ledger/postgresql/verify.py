@@ -6,7 +6,6 @@ chain that is gone as a whole is missed too.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
@@ -22,6 +21,7 @@ from proxy.ledger.postgresql.archive import flaws as archive_flaws
 from proxy.ledger.postgresql.closings import statements_step
 from proxy.ledger.postgresql.connection import Connection
 from proxy.ledger.postgresql.months import PostgresMonths
+from proxy.ledger.postgresql.verify_prices import prices_step
 from proxy.ledger.postgresql.verify_sums import newest_rollups, rollups_step, wide_step
 from proxy.ledger.verification import VerifyStep
 from proxy.ledger.verifying import PROBLEMS_MAX, Verified
@@ -115,7 +115,7 @@ def verify_step(
         case "audit":
             return _audit_step(connection, key)
         case "prices":
-            return _prices_step(connection)
+            return prices_step(connection, place)
         case "rollups":
             return rollups_step(connection, place)
         case "wide":
@@ -273,17 +273,6 @@ def _audit_step(connection: Connection, key: bytes | None) -> VerifyStep:
         f"SELECT {', '.join(audit_chain.COLUMNS)} FROM audit ORDER BY seq".encode()
     ).fetchall()
     found = [Flaw("audit", problem) for problem in audit_chain.problems(rows, key)]
-    return _told(found, rows=len(rows))
-
-
-def _prices_step(connection: Connection) -> VerifyStep:
-    """The terms of prices: each stands under the beginning of its digest."""
-    rows = connection.execute("SELECT version, terms FROM price_versions").fetchall()
-    found = [
-        Flaw("prices", f"price version {version!r}: its terms were changed")
-        for version, terms in rows
-        if not version or not hashlib.sha256(terms).hexdigest().startswith(version)
-    ]
     return _told(found, rows=len(rows))
 
 

@@ -1,4 +1,4 @@
-"""Makes all roll-ups anew from the records, in one transaction.
+"""Makes all roll-ups anew from the records, in one transaction; served models come back with them.
 
 The quarter hours are summed from records some thousand at a time, and the wider spans from them.
 """
@@ -32,6 +32,11 @@ _QUARTERS = (
     f"rollups WHERE {_BEFORE}"
 )
 _ADD_QUARTERS = added_wide(_QUARTERS, of_span("rollups", _BEFORE))
+# Those of archived months stay: no record says them any more.
+_SERVED = (
+    "INSERT INTO served_models SELECT DISTINCT upstream, model_requested, model_served FROM "
+    "records WHERE model_requested IS NOT NULL AND model_served IS NOT NULL ON CONFLICT DO NOTHING"
+)
 _FOLDED = "INSERT OR REPLACE INTO fold VALUES (1, ?)"
 
 
@@ -69,6 +74,7 @@ def rebuilt(connection: sqlite3.Connection) -> int:
     for after in range(first - 1, last, STEP_SEQS):
         for adding in (_ROLL_UP, _MOVE):
             add(connection, adding, (after, min(after + STEP_SEQS, last)))
+    execute(_SERVED)
     execute(_FOLDED, (_folded_until_ms(connection),))
     for adding in _ADD_QUARTERS:
         add(connection, adding)

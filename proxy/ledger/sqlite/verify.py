@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import sqlite3
 from pathlib import Path
 from typing import Final
@@ -24,6 +23,7 @@ from proxy.ledger.sqlite.row_texts import exactly, links_of
 from proxy.ledger.sqlite.schema import schema_version
 from proxy.ledger.sqlite.spans import KEYLESS_SINCE_VERSION
 from proxy.ledger.sqlite.sums import FAMILIES
+from proxy.ledger.sqlite.verify_prices import prices_step
 from proxy.ledger.sqlite.verify_sums import SUMS_SINCE, rollups_step, wide_step
 from proxy.ledger.verification import VerifyStep
 from proxy.ledger.verifying import PROBLEMS_MAX, Verified
@@ -106,7 +106,7 @@ def _step(
         case "audit" if version >= AUDIT_SINCE:
             return _audit_step(connection, key)
         case "prices" if version >= PRICES_SINCE:
-            return _prices_step(connection)
+            return prices_step(connection, version, place)
         case "months" if version >= MONTHS_SINCE:
             return _months_step(connection, place, key, public_key)
         case "statements" if version >= STATEMENTS_SINCE:
@@ -221,24 +221,6 @@ def _audit_step(connection: sqlite3.Connection, key: bytes | None) -> VerifyStep
     (rows,) = connection.execute("SELECT count(*) FROM audit").fetchone()
     found = [Flaw("audit", problem) for problem in problems]
     return VerifyStep(rows=rows, found=len(found), findings=found[:FINDINGS_MAX])
-
-
-def _prices_step(connection: sqlite3.Connection) -> VerifyStep:
-    """The terms of prices: each stands under the beginning of its digest."""
-    rows, found = 0, []
-    for version, terms in connection.execute("SELECT version, terms FROM price_versions"):
-        rows += 1
-        if not isinstance(terms, bytes) or not _names(version, terms):
-            found.append(Flaw("prices", f"price version {version!r}: its terms were changed"))
-    return VerifyStep(rows=rows, found=len(found), findings=found[:FINDINGS_MAX])
-
-
-def _names(version: object, terms: bytes) -> bool:
-    return (
-        isinstance(version, str)
-        and version != ""
-        and hashlib.sha256(terms).hexdigest().startswith(version)
-    )
 
 
 def _indexes_step(connection: sqlite3.Connection, place: str | None) -> VerifyStep:

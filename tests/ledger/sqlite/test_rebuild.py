@@ -52,6 +52,7 @@ def test_a_sound_book_keeps_its_rollups(tmp_path: Path) -> None:
         "UPDATE fold SET folded_until_ms = 9",
         "UPDATE fold SET folded_until_ms = 9000000000000000",
         "DELETE FROM fold",
+        "DELETE FROM served_models",
         "INSERT INTO rollups SELECT bucket_ms + 5, key_id, team, model_requested, upstream,"
         " currency, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1 FROM rollups",
     ],

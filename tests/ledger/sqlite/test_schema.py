@@ -26,6 +26,7 @@ from proxy.ledger.sqlite.schema import (
 from proxy.ledger.sqlite.sums import FIRST_SUMS, GROUPS, MORE_SUMS, WIDE
 from proxy.ledger.sqlite.tenants import change
 from proxy.ledger.sqlite.verify import verify_chain
+from proxy.ledger.sqlite.verify_prices import MODELS_SINCE
 from tests.ledger.samples import KEY, START_MS, make_record, numbered, open_book, rows
 from tests.ledger.whole_book import verified
 
@@ -284,6 +285,9 @@ def test_a_ledger_of_each_schema_verifies_before_and_after_it_is_brought_to_this
     connection = sqlite3.connect(path, isolation_level=None)
     migrate(connection, "x", MIGRATIONS[:version])
     fill_as_of_old(connection)
+    if version >= MODELS_SINCE:
+        model = "deepseek-v3.2"
+        connection.execute("INSERT INTO served_models VALUES ('modelmax', ?, ?)", (model, model))
     (tmp_path / "ledger.key").write_text(KEY.hex())
     before = verified(path)
     assert before.findings == []
