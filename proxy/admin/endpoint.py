@@ -15,7 +15,7 @@ import msgspec
 from proxy.admin.auth import Asker
 from proxy.core.errors import ProxyError, invalid_request
 from proxy.core.http.parameters import choices_at, read_parameters
-from proxy.ledger import LedgerError, LedgerUnavailable
+from proxy.ledger import LedgerError, LedgerUnavailable, QuestionRefused
 from proxy.ledger.asking import answer_of
 
 _Answer = TypeVar("_Answer")
@@ -118,9 +118,15 @@ def _named_once(members: list[tuple[str, object]]) -> None:
 
 
 async def read(question: Callable[[], _Answer]) -> _Answer:
-    """The answer of the book, asked in a thread. Raises ProxyError 503 where it cannot be read."""
+    """The answer of the book, asked in a thread.
+
+    Raises ProxyError 400 where it cannot be answered as it is asked, 503 where the book cannot be
+    read.
+    """
     try:
         return await answer_of(question)
+    except QuestionRefused as error:
+        raise invalid_request(f"The book cannot be asked so: {error}.") from error
     except (LedgerError, LedgerUnavailable) as error:
         message = f"The ledger cannot be read now: {error}."
         raise ProxyError(503, "api_error", "ledger_unavailable", message) from error

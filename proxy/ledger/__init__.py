@@ -63,6 +63,14 @@ class QuestionRefused(LedgerError):
     """What is asked cannot be answered as it is asked; the message says what can."""
 
 
+class RecordsArchived(QuestionRefused):
+    """Records that are asked for are in files. The last one of them started at `last_start_ms`."""
+
+    def __init__(self, message: str, last_start_ms: int) -> None:
+        super().__init__(message)
+        self.last_start_ms = last_start_ms
+
+
 class Refusal(msgspec.Struct, frozen=True, gc=False):
     """How often requests of one key were refused for one reason within a quarter hour.
 

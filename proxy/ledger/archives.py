@@ -276,8 +276,10 @@ def may_hold(archives: Iterable[Archive], id: str) -> list[Archive]:
 
 def needed(
     archives: Sequence[Archive], after: int, from_ms: int | None, to_ms: int | None
-) -> str | None:
+) -> tuple[str, int] | None:
     """Why a question cannot be answered that needs archived records; None: it needs none.
+
+    With it comes when the last of them started, in Unix milliseconds.
 
     It asks for records behind the seq `after`, started in [from_ms, to_ms), open where None.
     """
@@ -295,5 +297,6 @@ def needed(
         f"the records of {', '.join(archive.month for archive in asked)} are archived, up to seq "
         f"{asked[-1].last_seq}, and this needs them: ask for what is behind that seq or started "
         f"after {datetime.fromtimestamp(last_ms // 1000, UTC).isoformat()}, or read "
-        f"{', '.join(archive.file for archive in asked)}"
+        f"{', '.join(archive.file for archive in asked)}",
+        last_ms,
     )

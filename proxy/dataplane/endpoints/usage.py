@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
 
 from proxy.core.calendar import Per, window
-from proxy.core.errors import unavailable
+from proxy.core.errors import invalid_request, unavailable
 from proxy.core.limits.language import show, show_money
 from proxy.dataplane.connection import Request
 from proxy.dataplane.endpoints import team_usage
@@ -22,7 +23,7 @@ from proxy.dataplane.endpoints.own_records import as_shown, own_record
 from proxy.dataplane.endpoints.sums import Sums
 from proxy.dataplane.services import Services
 from proxy.dataplane.snapshot import Snapshot
-from proxy.ledger import LedgerError, LedgerUnavailable
+from proxy.ledger import LedgerError, LedgerUnavailable, RecordsArchived
 from proxy.ledger.reading import UsageRow
 from proxy.quota import QuotaUnavailable
 from proxy.quota.status import standing
@@ -110,9 +111,19 @@ class OwnUsage:
 
 @contextlib.contextmanager
 def readable() -> Iterator[None]:
-    """Makes a ledger or quota that cannot be read now a ProxyError 503."""
+    """Makes a ledger or quota that cannot be read now a ProxyError 503.
+
+    What is archived is a 400, which names neither files nor the place of others in the book.
+    """
     try:
         yield
+    except RecordsArchived as error:
+        last = datetime.fromtimestamp(error.last_start_ms // 1000, UTC).isoformat()
+        raise invalid_request(
+            f"Records of that time are archived, and are not told here. Ask for what started after "
+            f"{last}, with `from`.",
+            param="from",
+        ) from error
     except (LedgerUnavailable, LedgerError) as error:
         raise unavailable(
             "ledger_unavailable", f"The ledger cannot be read now ({error}). Try again shortly."

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from proxy.core.records.canonical import canonical
 from proxy.core.records.chain import Flaw
-from proxy.ledger import QuestionRefused
+from proxy.ledger import RecordsArchived
 from proxy.ledger.archives import ARCHIVE_COLUMNS, Archive, archive_flaws, archive_of, needed
 from proxy.ledger.sqlite.sums import GROUPS, SUMS, added_quarters
 
@@ -89,12 +89,12 @@ def archives(connection: sqlite3.Connection) -> list[Archive]:
 def check_in_book(
     connection: sqlite3.Connection, after: int, from_ms: int | None, to_ms: int | None
 ) -> None:
-    """Raise QuestionRefused where records that are asked for are archived.
+    """Raise RecordsArchived where records that are asked for are archived.
 
     They are those behind the seq `after`, started in [from_ms, to_ms), open where None.
     """
     if (reason := needed(archives(connection), after, from_ms, to_ms)) is not None:
-        raise QuestionRefused(reason)
+        raise RecordsArchived(*reason)
 
 
 def archived_flags(
