@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import ssl
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from importlib.util import find_spec
 from urllib.parse import urlsplit
 
@@ -33,8 +33,13 @@ RESERVED_INSTANCES = ("adjustments", "copied")
 JOURNAL_SEGMENTS_MIN = 4  # the one written, its spare, one being booked and one kept
 
 
-def problems(settings: Settings, where: Mapping[str, str]) -> list[Problem]:
-    """Contradictions inside a config; `where` maps a path to its file and line."""
+def problems(
+    settings: Settings, where: Mapping[str, str], wrong: Collection[str] = ()
+) -> list[Problem]:
+    """Contradictions inside a config; `where` maps a path to its file and line.
+
+    `wrong`: the paths of values that cannot be read, which have their defaults in `settings`
+    """
     found: list[Problem] = []
 
     def problem(path: str, text: str) -> None:
@@ -52,11 +57,18 @@ def problems(settings: Settings, where: Mapping[str, str]) -> list[Problem]:
         problem("quota_status", "expected 429, 402 or 403")
     if settings.instance in RESERVED_INSTANCES:
         problem("instance", "the ledger has a chain of this name already; choose another")
-    if settings.quota.url != "memory:" and settings.ledger.url.startswith("sqlite:"):
+    is_alone = settings.ledger.url.startswith("sqlite:") and "ledger.url" not in wrong
+    if settings.quota.url != "memory:" and is_alone:
         problem(
             "quota.url",
             "a quota that several processes share needs a ledger that they share, since counts are"
             " restored from it: write ledger.url: postgresql://…, or quota.url: memory:",
+        )
+    if settings.journal.adopt and is_alone:
+        problem(
+            "journal.adopt",
+            "only a ledger that several processes share tells which of them are silent: write"
+            " ledger.url: postgresql://…, or leave this off",
         )
     for check in (
         _references,
@@ -269,12 +281,6 @@ def _sizes(settings: Settings, problem: Callable[[str, str], None]) -> None:
         problem(
             "journal.size_max",
             f"must hold at least {JOURNAL_SEGMENTS_MIN} segments of journal.segment: {least} bytes",
-        )
-    if settings.journal.adopt and settings.ledger.url.startswith("sqlite:"):
-        problem(
-            "journal.adopt",
-            "only a ledger that several processes share tells which of them are silent: write"
-            " ledger.url: postgresql://…, or leave this off",
         )
 
 

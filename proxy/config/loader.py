@@ -78,7 +78,7 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Loaded:
     reader = SettingsReader(path.parent)
     settings = _resolved(reader.read(Settings, root), path.parent.absolute())
     problems += reader.problems
-    problems += checks.problems(settings, reader.where)
+    problems += checks.problems(settings, reader.where, {entry.path for entry in problems})
     if problems:
         # Each problem once, in the order of the file; a missing variable also fails the check of
         # its own value, which says nothing new.

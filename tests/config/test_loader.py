@@ -278,6 +278,12 @@ BAD: list[tuple[str, list[str]]] = [
         ["quota.url: a quota that several processes share needs a ledger that they share"],
     ),
     (
+        # What goes with the ledger is not known.
+        MINIMAL + "ledger: {url: 'postgresql:/h'}\nquota: {url: 'redis://h'}\n"
+        "journal: {adopt: true}",
+        ["ledger.url: expected sqlite:FILE or postgresql://USER:PASSWORD@HOST/DATABASE"],
+    ),
+    (
         MINIMAL + "quota: {on_outage: {strict: count}}",
         ["quota.on_outage.strict: found 'count' … possible: refuse"],
     ),

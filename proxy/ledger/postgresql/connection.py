@@ -55,6 +55,8 @@ WHERE name IN ('transaction_timeout', 'idle_session_timeout')
 OPENING_MAX_S: Final = 10.0  # for each answer while a connection is made ready
 # Of these, time heals none: a wrong password, no such database, no right, no such table.
 _LASTING: Final = ("28", "3D", "3F", "42")
+# How the client library ends its sentence about a refused connection.
+_IS_IT_RUNNING: Final = " Is the server running on that host and accepting TCP/IP connections?"
 
 
 def opened(url: str, *, writes: bool) -> Connection:
@@ -65,7 +67,10 @@ def opened(url: str, *, writes: bool) -> Connection:
     try:
         connection = psycopg.connect(**parameters, autocommit=True)  # type: ignore[arg-type]
     except psycopg.Error as error:
-        raise LedgerUnavailable(f"{name(url)}: {_said(error)}") from error
+        reason = _said(error).removeprefix("connection failed: ").removesuffix(_IS_IT_RUNNING)
+        raise LedgerUnavailable(
+            f"{name(url)}: {reason}. Check its URL (ledger.url), and that the server runs"
+        ) from error
     try:
         with answering(connection, OPENING_MAX_S):
             _settle(connection, name(url), writes)

@@ -104,7 +104,7 @@ def test_a_server_that_is_away_is_named_without_user_and_password() -> None:
         with pytest.raises(LedgerUnavailable) as away:
             opened(f"postgresql://app:geheim@127.0.0.1:{port}/tk", writes=True)
     assert str(away.value).startswith(f"postgresql://127.0.0.1:{port}/tk: ")
-    assert "refused" in str(away.value)
+    assert str(away.value).endswith("refused. Check its URL (ledger.url), and that the server runs")
     assert "geheim" not in str(away.value)
 
 
