@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import msgspec
 
-from proxy.core.pricing.linear import COUNTS, NANO_MAX, SEARCHES_MAX, Linear
+from proxy.core.pricing.linear import COUNTS, NANO_MAX, Linear
 from proxy.core.pricing.tariff import Bounds, Names
 from proxy.core.records.canonical import Value
 
@@ -35,7 +35,7 @@ _PRICE: Final = (
 )
 # The columns of a tariff behind its names, all of them integers.
 NUMBERS: Final = (
-    *("to_ms", "from_ms", "above", "upto", "output_max", "with_fees", "moves"),
+    *("to_ms", "from_ms", "above", "upto", "output_max", "searches_max", "with_fees", "moves"),
     *(f"{side}_{name}" for name in _PRICE for side in ("own", "would")),
 )
 
@@ -79,6 +79,7 @@ class Tariff(msgspec.Struct, frozen=True, gc=False):
             bounds.above,
             min(bounds.upto, own.tokens_max, would.tokens_max),
             min(own.output_max, would.output_max),
+            min(own.searches_max, would.searches_max),
             int(own.with_fees or would.with_fees),
             int(self.moves),
             *(number for pair in zip(_price(own), _price(would), strict=True) for number in pair),
@@ -242,7 +243,7 @@ _FITTING: Final = (
     f"{_known('audio_input_tokens')} <= r.input_tokens "
     f"AND {_known('reasoning_tokens')} + {_known('audio_output_tokens')} <= r.output_tokens "
     f"AND {_known('cache_write_long_tokens')} <= {_known('cache_write_tokens')} "
-    f"AND {_known('searches')} <= {SEARCHES_MAX} END"
+    f"AND {_known('searches')} <= t.searches_max END"
 )
 # A tariff takes a record with its names: within its bounds, and so booked that the sums of a page
 # cannot overflow.

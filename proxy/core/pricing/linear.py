@@ -70,8 +70,8 @@ class Linear(msgspec.Struct, frozen=True, gc=False):
     """A price at one moment, for an answer with a 2xx status.
 
     `rates` are those of COUNTS. `markup` is None where the charge is the cost. `tokens_max` bounds
-    input and output, each; `output_max` is 0 where output has no rate. `with_fees`: an answer
-    without a 2xx status costs less.
+    input and output, each; `output_max` is 0 where output has no rate. `searches_max` bounds the
+    searches. `with_fees`: an answer without a 2xx status costs less.
     """
 
     base: int
@@ -80,6 +80,7 @@ class Linear(msgspec.Struct, frozen=True, gc=False):
     markup: Markup | None
     tokens_max: int
     output_max: int
+    searches_max: int
     with_fees: bool
 
     def amounts(self, counts: tuple[int, ...]) -> tuple[int, int]:
@@ -94,7 +95,9 @@ class Linear(msgspec.Struct, frozen=True, gc=False):
         return cost, (cost * times - less + (rest * times + base) // self.divisor) // of
 
 
-ZERO: Final = Linear(0, (0,) * len(COUNTS), 1, None, TOKENS_MAX, TOKENS_MAX, False)
+ZERO: Final = Linear(
+    0, (0,) * len(COUNTS), 1, None, TOKENS_MAX, TOKENS_MAX, SEARCHES_MAX, with_fees=False
+)
 
 
 def linear(rates: Rates, fx: Factor, markup: Factor = ONE) -> Linear | None:
@@ -128,7 +131,10 @@ def linear(rates: Rates, fx: Factor, markup: Factor = ONE) -> Linear | None:
             return None
         most = min(most, NANO_MAX * divisor * raised.of // raised.times)
     per_token = sum(map(abs, each[:-1]))
-    tokens_max = min(TOKENS_MAX, (most - base - each[-1] * SEARCHES_MAX) // max(1, per_token))
+    # The searches have half of what there is at most, and tokens the rest.
+    searches_max = min(SEARCHES_MAX, most // 2 // max(1, each[-1]))
+    rest = most - base - each[-1] * searches_max
+    tokens_max = min(TOKENS_MAX, rest // max(1, per_token))
     if tokens_max < 1:
         return None
     return Linear(
@@ -138,6 +144,7 @@ def linear(rates: Rates, fx: Factor, markup: Factor = ONE) -> Linear | None:
         raised,
         tokens_max,
         tokens_max if outputs_known else 0,
+        searches_max,
         bool(rates.request or rates.search),
     )
 

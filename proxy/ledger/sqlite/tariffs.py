@@ -1,4 +1,4 @@
-"""Sums by tariff in SQLite: the tariffs are a table of the connection's own, in memory."""
+"""Sums by tariff in SQLite: the tariffs are a temporary table of the connection."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ PAGE_SEQS: Final = 16_384  # some dozens of milliseconds
 _ORDER: Final = ("model_requested", "team", "upstream", "model_served")
 _INDEX: Final = (*_ORDER, *(name for name in NAMES if name not in _ORDER), *NUMBERS)
 _TABLE: Final = (
-    "PRAGMA temp_store = MEMORY",
     f"CREATE TABLE temp.tariffs (place INTEGER PRIMARY KEY, {', '.join(f'{n} TEXT' for n in NAMES)}"
     f", {', '.join(f'{n} INTEGER' for n in NUMBERS)}) STRICT",
     f"CREATE INDEX temp.tariffs_names ON tariffs ({', '.join(_INDEX)})",

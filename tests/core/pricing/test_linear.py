@@ -34,13 +34,13 @@ RATES = st.fixed_dictionaries(
     optional={
         **{part: decimals(99, 4) for part in PARTS if part not in ("input", "output")},
         "search": decimals(1, 4),
-        "request": decimals(1, 4),
+        "request": decimals(0, 4),
     },
 )
 
 
 @st.composite
-def fitting(draw: st.DrawFn, most: int) -> dict[str, int]:
+def fitting(draw: st.DrawFn, most: int, searches_max: int) -> dict[str, int]:
     """Counts of which no part is larger than the rest of its whole."""
     rest = inputs = draw(st.integers(0, most))
     outputs = draw(st.integers(0, most))
@@ -51,7 +51,7 @@ def fitting(draw: st.DrawFn, most: int) -> dict[str, int]:
     counts["cache_write_long_tokens"] = draw(st.integers(0, counts["cache_write_tokens"]))
     counts["reasoning_tokens"] = draw(st.integers(0, outputs))
     counts["audio_output_tokens"] = draw(st.integers(0, outputs - counts["reasoning_tokens"]))
-    counts["searches"] = draw(st.integers(0, SEARCHES_MAX))
+    counts["searches"] = draw(st.integers(0, searches_max))
     return counts
 
 
@@ -67,7 +67,7 @@ def test_a_sum_of_products_is_the_amount_to_the_nano_unit(
     found = linear(row, *by)
     assert found is not None
     most = data.draw(st.sampled_from([9, 10**6, found.tokens_max]))
-    counts = data.draw(fitting(min(most, found.tokens_max)))
+    counts = data.draw(fitting(min(most, found.tokens_max), found.searches_max))
     named = tuple(counts[name] for name in COUNTS)
     expected = amounts(row, Counts(**counts), *by, images=None, answered=True)[1:]
     assert found.amounts(named) == expected
@@ -98,6 +98,8 @@ def test_what_has_no_price_is_not_taken_for_zero() -> None:
 
 
 def test_numbers_that_fit_no_column_make_no_sum() -> None:
+    dear = linear(compile_rates({"input": "0.001", "output": "1", "search": "9999"}, "0.1"), ONE)
+    assert dear is not None and 0 < dear.searches_max < SEARCHES_MAX == ZERO.searches_max
     huge = compile_rates({"input": "9" * 18, "output": "1"}, "0.123456789")
     assert linear(huge, Factor(123_456_789, 10**9), raised("0.987654321")) is None
 

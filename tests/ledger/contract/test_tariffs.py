@@ -280,7 +280,7 @@ def test_a_page_ends_where_many_requests_have_no_tariff(ledgers: BookUnderTest) 
             pages.append((page.upto_seq, sum(each.requests for each in page.sums), len(page.rows)))
             names = msgspec.structs.replace(names, team="new")
             if page.rows and len(known) == 1:
-                price = Linear(7, ZERO.rates, 2, None, 10**9, 10**9, False)
+                price = Linear(7, ZERO.rates, 2, None, 10**9, 10**9, 0, with_fees=False)
                 known.append(Tariff(BOOK.version, "USD", names, Bounds(), ZERO, price, True))
     assert [sum(of) for of in zip(*pages, strict=True)][1:] == [1_500 - REST_MAX, REST_MAX]
     assert max(rows for _, _, rows in pages) == REST_MAX and pages[-1][0] == 1_500

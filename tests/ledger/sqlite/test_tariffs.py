@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import msgspec
@@ -87,3 +89,18 @@ def test_a_month_that_is_archived_meanwhile_is_told(tmp_path: Path) -> None:
         pruned(path)
         with pytest.raises(QuestionRefused, match="2026-11 are archived, up to seq 24"):
             list(some)
+
+
+def test_a_ledger_of_an_earlier_version_has_the_same_sums(tmp_path: Path) -> None:
+    """A temporary view stands for its records, which lack columns."""
+    reader_of(tmp_path, *(make_record(n) for n in range(5)))
+    with closing(sqlite3.connect(tmp_path / "ledger.db", isolation_level=None)) as connection:
+        for table in ("records", "rollups"):
+            for trigger in ("no_update", "no_delete", "known"):
+                connection.execute(f"DROP TRIGGER IF EXISTS {table}_{trigger}")
+            connection.execute(f"ALTER TABLE {table} DROP COLUMN cache_write_long_tokens")
+            connection.execute(f"ALTER TABLE {table} DROP COLUMN searches")
+        connection.execute("PRAGMA user_version = 2")
+    with connected(tmp_path / "ledger.db") as connection:
+        [page] = pages(connection, Stretch(through=5), [FREE_OF_ALL])
+    assert [(each.place, each.requests) for each in page.sums] == [(0, 5)] and not page.rows
