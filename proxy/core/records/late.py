@@ -16,16 +16,21 @@ from proxy.core.records.settlement import settle
 from proxy.core.usage import Outcome, Source, Usage, UsageRecord
 
 BATCH_TIER = "batch"  # in price rows, as in Anthropic's answers
+# A month leaves the book 32 days behind its last request. Then nobody could tell this record from a
+# new one, and both would be charged.
+CORRECTED_WITHIN_MS = 31 * 86_400_000
 _FAILED = Usage(input_tokens=0, output_tokens=0)
 
 
 def late_record(
     booked: UsageRecord, ending: Ending, now_ms: int, writer: str, pricing: Pricing
 ) -> UsageRecord | None:
-    """What `booked` is with the use that `ending` states; None where it states none.
+    """What `booked` is with the use that `ending` states; None: it states none, or is too late.
 
     An answer that failed before a word was written states none and costs nothing.
     """
+    if now_ms - booked.started_at_ms > CORRECTED_WITHIN_MS:
+        return None
     if ending.usage is not None:
         how = How.ANSWERED
     elif ending.how is How.ERROR_EVENT and not ending.answered:

@@ -8,9 +8,10 @@ from proxy.core.entries import Opened
 from proxy.core.pricing.amounts import NoPrices
 from proxy.core.records.corrections import is_weaker, late_close
 from proxy.core.records.ending import Ending, How
-from proxy.core.records.late import batch_record, late_record
+from proxy.core.records.late import CORRECTED_WITHIN_MS, batch_record, late_record
 from proxy.core.records.settlement import settle
 from proxy.core.usage import Outcome, Source, Usage, UsageRecord
+from proxy.ledger.archives import OPEN_WINDOW_MS
 
 STATED = Usage(input_tokens=70, output_tokens=30, reasoning_tokens=5)
 
@@ -67,6 +68,15 @@ def test_the_late_record_says_what_was_used_and_corrects_the_estimate(
 )
 def test_where_nothing_is_stated_the_estimate_stands(ending: Ending) -> None:
     assert late_record(booked(), ending, 9000, "w", NoPrices()) is None
+
+
+def test_what_is_read_when_the_record_may_be_archived_leaves_the_estimate() -> None:
+    """The book could not know the record any more, and would charge a second one."""
+    ending = Ending(how=How.ANSWERED, status=200, usage=STATED, finish_reason="completed")
+    last_ms = booked().started_at_ms + CORRECTED_WITHIN_MS
+    assert late_record(booked(), ending, last_ms, "w", NoPrices()) is not None
+    assert late_record(booked(), ending, last_ms + 1, "w", NoPrices()) is None
+    assert CORRECTED_WITHIN_MS + 86_400_000 <= OPEN_WINDOW_MS, "a day is left to book it"
 
 
 @pytest.mark.parametrize("usage", [STATED, None])
