@@ -33,6 +33,7 @@ _CAUSES: Final = {
     Cause.ESTIMATE: "estimated here, since no use was stated",
     Cause.RETRY: "a request that is billed twice, or a failed try",
     Cause.REFUND: "the vendor took an amount back",
+    Cause.FEE_APART: "searches are billed apart",
     Cause.CANCELLED: "the answer was broken off, and all of it is billed",
     Cause.PRICE: "the tokens agree, the price does not",
     Cause.EXCHANGE_RATE: "another exchange rate than the ledger's",
@@ -123,6 +124,10 @@ def show(
     )
     if found.ids_unknown:
         click.echo("The ledger knows none of the bill's ids, so sums are compared.")
+    if found.models_unknown:
+        click.echo(
+            "The bill names none of the ledger's models, so the sums of all models are compared."
+        )
     _print_sums(found)
     if found.differences:
         _print_differences(found, zone)

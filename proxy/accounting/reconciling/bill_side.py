@@ -12,14 +12,16 @@ import msgspec
 from proxy.accounting.reconciling.spill import Spill
 from proxy.core import dates
 from proxy.core.calendar import Calendar
+from proxy.core.reconciling.items import REQUESTS
 from proxy.core.reconciling.line_reader import UnreadableBill
-from proxy.core.reconciling.lines import Level, VendorLine
+from proxy.core.reconciling.lines import ALL, TOKEN_ITEMS, Level, VendorLine
 from proxy.core.reconciling.moments import HOUR_MS, Width, period
 from proxy.core.reconciling.rates import StatedRates
 from proxy.core.reconciling.result import BillConverted, BillTally
 from proxy.core.reconciling.sums import BilledSums
 
 _QUARTER_MS: Final = HOUR_MS // 4  # zones differ from each other by whole quarters
+_OF_MODELS: Final = frozenset((ALL, REQUESTS, *TOKEN_ITEMS))
 PAIRS_MAX: Final = 300_000  # sums of a model and hour, a hundred megabytes of each side
 
 
@@ -42,6 +44,7 @@ class BillSide:
         self._days = Calendar(zone)
         self.sums: dict[tuple[int, Width, str], BilledSums] = {}
         self.other: dict[str, BillTally] = {}
+        self._fees: dict[str, dict[tuple[int, Width, str], BilledSums]] = {}
         self.left_out: dict[str, BillTally] = {}
         self.currencies: set[str] = set()
         self.unit_nano = 10**9
@@ -56,6 +59,7 @@ class BillSide:
         """Reads all lines."""
         for line in lines:
             self._add(line)
+        self._settle_fees()
         if not self.lines:
             raise UnreadableBill("The bill has no line of a request")
 
@@ -81,7 +85,7 @@ class BillSide:
             if line.amount_nano:
                 self.unit_nano = min(self.unit_nano, line.unit_nano)
         self.width = max(self.width, line.width)
-        start, end = period(line.at_ms, max(line.width, Width.DAY), self._days)
+        start, end = self._covered(line)
         first, last = self.span or (start, end)
         self.span = (min(first, start), max(last, end))
         if line.id is not None:
@@ -93,10 +97,38 @@ class BillSide:
         if width is Width.DAY:
             self.skews_ms.add(line.at_ms - start)
         key = (period(line.at_ms, width, self._days)[0], width, line.model or "")
-        if key not in self.sums:
-            bounded(len(self.sums))
-            self.sums[key] = BilledSums()
-        self.sums[key].add(line)
+        of = self.sums
+        if line.model is None and line.id is None and line.item not in _OF_MODELS:
+            of = self._fees.setdefault(line.item, {})
+        if key not in of:
+            bounded(len(of))
+            of[key] = BilledSums()
+        of[key].add(line)
+
+    def _covered(self, line: VendorLine) -> tuple[int, int]:
+        """[start, end) of the days, or of the part of a month, that a line is about."""
+        start, end = period(line.at_ms, max(line.width, Width.DAY), self._days)
+        if line.end_ms is None or line.end_ms == end:
+            return start, end
+        if line.end_ms > end:
+            raise UnreadableBill(
+                f"line {line.number} covers the end of one month and a part of the next: ask the "
+                "vendor for days (a bucket width of 1d), or for one month"
+            )
+        return line.at_ms, line.end_ms
+
+    def _settle_fees(self) -> None:
+        """Sets aside what is of no model in a bill that names models, such as searches."""
+        named = any(model for _, _, model in self.sums)
+        for item, of in self._fees.items():
+            for key, sums in of.items():
+                if named:
+                    tally = self.other.setdefault(item, BillTally())
+                    tally.count += sums.lines
+                    tally.billed_nano += sums.amount_nano or 0
+                else:
+                    self.sums.setdefault(key, BilledSums()).merge(sums)
+        self._fees = {}
 
     def period(self, from_ms: int | None, to_ms: int | None, zone: ZoneInfo) -> tuple[int, int]:
         """[from, to) as asked for, else that of the bill's own days.

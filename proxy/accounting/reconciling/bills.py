@@ -24,6 +24,7 @@ from proxy.core.reconciling.shapes import (
     FileShape,
     chosen,
     fitted,
+    names_codes,
     needs,
     of_vendor,
 )
@@ -71,7 +72,7 @@ class Bill:
         self._zone = zone
         self._currency = currency
         self.shape = ""
-        self.columns: list[str] = []
+        self.codes = False  # its models' names may be numbers of a price list
         self.left_out: dict[str, tuple[int, int]] = {}
 
     def zone(self, own: ZoneInfo) -> ZoneInfo:
@@ -108,7 +109,7 @@ class Bill:
                     self._leave(LeftOut(_OTHER_SHAPE))
                     continue
                 self._check_once(opened, fit)
-                self.columns = list(fit.places)
+                self.codes |= names_codes(fit)
                 yield from self._read(opened, fit, own_zone)
             pages.check()
 

@@ -30,6 +30,7 @@ class Reconciled(msgspec.Struct, kw_only=True):
     The bill is `matched` + `missing_here` + `differing` on its side; the ledger is `matched` +
     `missing_there` + `differing` on its own. `other` are lines that no request makes. `left_out`
     has reasons with how many rows and what amount. `names`: models that the bill writes otherwise.
+    `models_unknown`: the bill has none of the ledger's, so that all models are compared together.
     `by_hand`: entries for these upstreams in the period; they are in none of the sums.
     `day_begins_ms`: how much later than in `zone` the vendor's day seems to begin. `converted`: the
     bill's lines in currencies that have a stated rate. `booked_nano`: what the compared requests
@@ -57,6 +58,7 @@ class Reconciled(msgspec.Struct, kw_only=True):
     day_begins_ms: int | None
     ids_unknown: bool
     has_money: bool
+    models_unknown: bool
     difference_count: int
     differences: list[BilledDifference]
     converted: dict[str, BillConverted] = {}

@@ -24,6 +24,7 @@ from proxy.accounting.reconciling.own_side import OwnSide, Progress
 from proxy.accounting.reconciling.spill import Spill
 from proxy.core.calendar import Calendar
 from proxy.core.reconciling.causes import Variant, under_other_terms
+from proxy.core.reconciling.joined_models import JoinedModels
 from proxy.core.reconciling.line_reader import UnreadableBill
 from proxy.core.reconciling.lines import Level, OwnLine, own_line
 from proxy.core.reconciling.moments import HOUR_MS, Width, period
@@ -32,7 +33,6 @@ from proxy.core.reconciling.periods import (
     Pair,
     PeriodKey,
     PeriodMatcher,
-    joined_names,
 )
 from proxy.core.reconciling.requests import compare_request
 from proxy.core.reconciling.result import BillTally, Tallies
@@ -57,7 +57,7 @@ class _Job:
         self.zone = zone
         self.days = Calendar(zone)
         self.advance = advance
-        self.names: dict[str, str] = {}
+        self.models = JoinedModels(set(), set())
         self.shift_ms: int | None = None
         self.currency = ""
         self.from_ms = self.to_ms = 0
@@ -127,17 +127,18 @@ class _Job:
             )
         return tallies
 
-    def by_period(self, own: OwnSide, billed: BillSide, level: Level) -> Tallies:
-        """Compares the sums of each model and period."""
+    def by_period(self, own: OwnSide, billed: BillSide, level: Level, *, codes: bool) -> Tallies:
+        """Compares the sums of each model and period. `codes`: see `JoinedModels`."""
         width = _WIDTHS[level]
         theirs: dict[PeriodKey, BilledSums] = {}
-        for (start, _, model), sums in billed.sums.items():
-            if self.inside(start):
+        for (start, covered, model), lines in billed.sums.items():
+            # A part of a month may begin on any of its days.
+            if self.inside(start if covered is not Width.MONTH else max(start, self.from_ms)):
                 key = (period(start, width, self.days)[0], model)
-                theirs.setdefault(key, BilledSums()).merge(sums)
+                theirs.setdefault(key, BilledSums()).merge(lines)
             else:
                 tally = billed.left_out.setdefault(_OUTSIDE, BillTally())
-                tally.add(0, sums.amount_nano or 0)
+                tally.add(0, lines.amount_nano or 0)
         by_model = any(model for _, model in theirs)
         ours: dict[PeriodKey, OwnSums] = {}
         slices = OwnSlices()
@@ -154,11 +155,20 @@ class _Job:
                 ours[key].add(line if by_model else msgspec.structs.replace(line, model=None))
                 self._note_currency(record, line)
         self._check_currency()
-        self.names = joined_names({name for _, name in ours}, {name for _, name in theirs})
-        pairs: dict[PeriodKey, Pair] = {key: Pair(sums, BilledSums()) for key, sums in ours.items()}
-        for (start, name), theirs_sums in theirs.items():
-            key = (start, self.names.get(name, name))
-            pairs.setdefault(key, Pair(OwnSums(), BilledSums())).billed.merge(theirs_sums)
+        self.models = JoinedModels(
+            {name for _, name in ours}, {name for _, name in theirs}, codes=codes
+        )
+        slices.rename(self.models.ours)
+        pairs: dict[PeriodKey, Pair] = {}
+        for (start, name), sums in ours.items():
+            pair = pairs.setdefault((start, self.models.ours[name]), Pair(OwnSums(), BilledSums()))
+            pair.own.merge(sums)
+        for (start, name), billed_sums in theirs.items():
+            key = (start, self.models.theirs[name])
+            pairs.setdefault(key, Pair(OwnSums(), BilledSums())).billed.merge(billed_sums)
+        if self.models.unknown:
+            for pair in pairs.values():
+                pair.own.model = pair.billed.model = None
         matcher = PeriodMatcher(
             level,
             pairs,
@@ -167,7 +177,7 @@ class _Job:
             lambda start_ms: period(start_ms, width, self.days)[1],
         )
         unexplained = set(matcher.start())
-        others = self._others(own, pairs, unexplained, width, by_model) if unexplained else {}
+        others = self._others(own, pairs, unexplained, width) if unexplained else {}
         self.shift_ms = matcher.shift_ms
         return matcher.finish(others)
 
@@ -208,16 +218,13 @@ class _Job:
         pairs: Mapping[PeriodKey, Pair],
         keys: set[PeriodKey],
         width: Width,
-        by_model: bool,
     ) -> dict[PeriodKey, dict[Variant, int]]:
         """What the requests of these pairs cost under other terms."""
         found: dict[PeriodKey, dict[Variant, int]] = {key: {} for key in keys}
         for record in own.records():
             line = self.line(record)
-            key = (
-                period(line.at_ms, width, self.days)[0],
-                (line.model or "") if by_model else "",
-            )
+            model = self.models.ours.get(line.model or "", "")
+            key = (period(line.at_ms, width, self.days)[0], model)
             if key not in keys or not self.inside(line.at_ms) or line.cost_nano is None:
                 continue
             book = own.book_of(record)
@@ -268,7 +275,7 @@ def reconcile(
         if tallies is None:
             width = (Level.HOUR, Level.HOUR, Level.DAY, Level.MONTH)[billed.width]
             level = width if unknown else level
-            tallies = job.by_period(own, billed, level)
+            tallies = job.by_period(own, billed, level, codes=bill.codes)
     left_out = dict(billed.left_out)
     for reason, (count, nano) in bill.left_out.items():
         left_out[reason] = BillTally(count, 0, nano)
@@ -309,7 +316,8 @@ def _result(
         other=billed.other,
         left_out=left_out,
         by_hand=by_hand,
-        names={theirs: ours for theirs, ours in job.names.items() if theirs != ours},
+        names=job.models.told,
+        models_unknown=job.models.unknown,
         day_begins_ms=job.shift_ms,
         ids_unknown=unknown,
         has_money=billed.has_money,

@@ -38,6 +38,7 @@ class Cause(enum.StrEnum):
     ESTIMATE = "estimate"  # the ledger estimated what the vendor had not stated
     RETRY = "retry"  # one request is billed twice, or a failed try of it is billed too
     REFUND = "refund"  # the vendor took an amount back
+    FEE_APART = "fee_apart"  # searches are billed in lines of no model
     CANCELLED = "cancelled"  # the answer was broken off, and the vendor bills all of it
     PRICE = "price"  # the tokens agree, the price does not
     EXCHANGE_RATE = "exchange_rate"  # the ledger converts at another rate than the bill
@@ -157,7 +158,9 @@ def under_other_terms(
     names = {record.model_requested, model} - {None, record.model_served}
     counts: list[tuple[Cause | None, str, Counts | UsageRecord]] = [(None, "", record)]
     if record.cached_tokens:
-        counts.append((Cause.CACHED_AS_INPUT, "uncached", _uncached(record)))
+        counts.append((Cause.CACHED_AS_INPUT, "uncached", _without(record, cached=True)))
+    if record.searches:
+        counts.append((Cause.FEE_APART, "unsearched", _without(record, searches=True)))
     terms: list[tuple[Cause | None, str, dict[str, str | None]]] = [(None, "", {})]
     for tier in sorted((tiers | {None}) - {record.service_tier}, key=str):
         terms.append((Cause.OTHER_TIER, str(tier), {"service_tier": tier}))
@@ -186,17 +189,18 @@ def same_name(one: str | None, other: str | None) -> bool:
     return caseless(one or "") == caseless(other or "")
 
 
-def _uncached(record: UsageRecord) -> Counts:
+def _without(record: UsageRecord, *, cached: bool = False, searches: bool = False) -> Counts:
+    """The record's counts with nothing read from a cache, or no searches."""
     return Counts(
         input_tokens=record.input_tokens,
-        cached_tokens=0,
+        cached_tokens=0 if cached else record.cached_tokens,
         cache_write_tokens=record.cache_write_tokens,
         audio_input_tokens=record.audio_input_tokens,
         output_tokens=record.output_tokens,
         reasoning_tokens=record.reasoning_tokens,
         audio_output_tokens=record.audio_output_tokens,
         cache_write_long_tokens=record.cache_write_long_tokens,
-        searches=record.searches,
+        searches=0 if searches else record.searches,
     )
 
 

@@ -13,7 +13,7 @@ from proxy.core.reconciling.decimal_marks import DecimalMark
 from proxy.core.reconciling.figures import Figure, figure, sign_of
 from proxy.core.reconciling.items import REQUESTS, About, about
 from proxy.core.reconciling.lines import TOKEN_ITEMS, VendorLine
-from proxy.core.reconciling.moments import HOUR_MS, CellTime, Width, when
+from proxy.core.reconciling.moments import HOUR_MS, MINUTE_MS, CellTime, Width, when
 from proxy.core.reconciling.shapes import Chosen
 
 _TOTALS: Final = frozenset(
@@ -182,6 +182,7 @@ class LineReader:
             tier=self._tier(cells, said),
             cancelled=cells.get("cancelled", "").casefold() in _TRUE,
             asks=asks,
+            end_ms=at.end_ms,
         )
 
     def _no_line(self, cells: Mapping[str, str], row: Mapping[str, str]) -> LeftOut | None:
@@ -208,10 +209,14 @@ class LineReader:
     def _when(self, number: int, cells: Mapping[str, str]) -> CellTime:
         at = self._moment(number, cells, "at")
         width = at.width if self._shape.width is None else max(at.width, self._shape.width)
-        if "end" in cells:
-            span_ms = self._moment(number, cells, "end").start_ms - at.start_ms
-            width = _width(at.width, span_ms)
-        return CellTime(at.start_ms, width)
+        if "end" not in cells or "id" in cells:  # a request is at the time of its start
+            return CellTime(at.start_ms, width)
+        # Some say 23:59:59 of the last day, or its date.
+        end = self._moment(number, cells, "end")
+        end_ms = -(-(end.start_ms + 1) // MINUTE_MS) * MINUTE_MS
+        end_ms -= MINUTE_MS * (end.start_ms % MINUTE_MS == 0)
+        width = _width(at.width, end_ms - at.start_ms)
+        return CellTime(at.start_ms, width, end_ms if width is Width.MONTH else None)
 
     def _moment(self, number: int, cells: Mapping[str, str], field: str) -> CellTime:
         try:

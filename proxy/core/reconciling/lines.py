@@ -42,7 +42,8 @@ class VendorLine(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     `amount_nano` is in nano-units of `currency`, and `unit_nano` the step in which it is written.
     `input_tokens` hold those read from and written to a cache. `asks`: it stands for requests, and
-    not for a credit, a tax or another product. `number` is the line's place in the file.
+    not for a credit, a tax or another product. `number` is the line's place in the file. `end_ms`:
+    where a line that covers more than a day is stated to end.
     """
 
     number: int
@@ -61,6 +62,7 @@ class VendorLine(msgspec.Struct, frozen=True, array_like=True, gc=False):
     tier: str | None = None
     cancelled: bool = False
     asks: bool = True
+    end_ms: int | None = None
 
 
 class OwnLine(msgspec.Struct, frozen=True, array_like=True, gc=False):

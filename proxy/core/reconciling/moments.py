@@ -13,7 +13,8 @@ import msgspec
 from proxy.core.calendar import Calendar, Per
 from proxy.core.dates import YEARS
 
-HOUR_MS: Final = 3_600_000
+MINUTE_MS: Final = 60_000
+HOUR_MS: Final = 60 * MINUTE_MS
 DAY_MS: Final = 24 * HOUR_MS
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -64,10 +65,14 @@ class Width(enum.IntEnum):
 
 
 class CellTime(msgspec.Struct, frozen=True, gc=False):
-    """The start of what a cell names, in Unix milliseconds, and how much time it covers."""
+    """The start of what a cell names, in Unix milliseconds, and how much time it covers.
+
+    `end_ms`: where it is stated to end.
+    """
 
     start_ms: int
     width: Width
+    end_ms: int | None = None
 
 
 def when(text: str, zone: tzinfo, *, day_first: bool | None = None) -> CellTime:

@@ -7,7 +7,6 @@ from typing import Final
 
 import msgspec
 
-from proxy.core.model_names import caseless, unprefixed
 from proxy.core.reconciling.causes import Cause, Variant, cause, same_amount, slack
 from proxy.core.reconciling.lines import Level
 from proxy.core.reconciling.result import BillVerdict, Tallies
@@ -38,6 +37,12 @@ class OwnSlices:
         """Adds a request."""
         key = (at_ms - at_ms % SLICE_MS, model)
         self._nano[key] = self._nano.get(key, 0) + cost_nano
+
+    def rename(self, names: Mapping[str, str]) -> None:
+        """Adds up models that are compared as one."""
+        before, self._nano = self._nano, {}
+        for (at_ms, model), nano in before.items():
+            self.add(at_ms, names.get(model, model), nano)
 
     def between(self, start_ms: int, end_ms: int, model: str) -> int:
         """The sum of [start, end); both are whole half hours."""
@@ -224,32 +229,3 @@ class PeriodMatcher:
 def _moved_slack(pair: Pair) -> int:
     """What requests that move into the period may add by rounding: as many again."""
     return pair.own.requests + pair.billed.lines
-
-
-def joined_names(own: set[str], billed: set[str]) -> dict[str, str]:
-    """The ledger's name for each of the bill's that is the same model written otherwise.
-
-    `gpt-4o` of a bill is `gpt-4o-2024-08-06` here if there is one such model and nothing else of
-    the bill is it: an edition, a vendor's prefix and blanks make no other model.
-    """
-    found = {name: name for name in billed & own}
-    left: dict[str, list[str]] = {}
-    for name in sorted(own - billed):
-        left.setdefault(bare_name(name), []).append(name)
-    for name in sorted(billed - own):
-        if len(same := left.get(bare_name(name), [])) == 1:
-            found[name] = same.pop()
-    return found
-
-
-def bare_name(name: str) -> str:
-    """A model's name without prefix and edition, in one spelling."""
-    spelt = unprefixed(caseless(name)).rpartition("/")[2].partition(":")[0]
-    for sign in " ._":
-        spelt = spelt.replace(sign, "-")
-    parts = spelt.split("-")
-    while len(parts) > 1 and (
-        parts[-1] in ("latest", "preview", "exp") or (parts[-1].isdigit() and len(parts[-1]) >= 2)
-    ):
-        parts.pop()
-    return "-".join(parts)

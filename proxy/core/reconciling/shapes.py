@@ -355,6 +355,11 @@ def _within(name: str) -> tuple[str, ...]:
     return tuple(name.removeprefix(outer) for outer in _ANSWERS if name.startswith(outer))
 
 
+def names_codes(found: Chosen) -> bool:
+    """Whether the column of models may have numbers of a price list, or names of resources."""
+    return plain_name(found.places.get("model", "")) in ("skuid", "resourcename")
+
+
 def needs(shape: FileShape) -> str:
     """The columns without which a file is not of this shape, for people."""
     told = []

@@ -39,7 +39,7 @@ PRICES = PriceBook(
             ),
             PriceRow(model="gpt-4o-mini", currency="USD", input="0.15", cached="0.075", output="0.6"),
             PriceRow(model="llama-free", currency="USD", input="0", output="0"),
-            PriceRow(model="o3", currency="USD", input="7", output="28"),
+            PriceRow(model="o3", currency="USD", input="7", output="28", search="0.01"),
         ),
         fx={},
         discounts={},

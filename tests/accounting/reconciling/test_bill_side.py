@@ -24,6 +24,23 @@ def side(*lines: VendorLine, currency: str | None = None) -> BillSide:
         return found
 
 
+def test_a_fee_of_no_model_is_set_aside_where_models_are_named() -> None:
+    fee = [line(n, Width.DAY, item="search", amount_nano=5) for n in range(2)]
+    named = side(line(model="a", amount_nano=7), *fee, line(item="input", amount_nano=1))
+    assert named.other["search"].count == 2 and named.other["search"].billed_nano == 10
+    assert sum(sums.amount_nano or 0 for sums in named.sums.values()) == 8
+    unnamed = side(line(amount_nano=7), *fee)
+    assert not unnamed.other and sum(sums.amount_nano or 0 for sums in unnamed.sums.values()) == 17
+
+
+def test_a_line_of_a_part_of_a_month_covers_that_part() -> None:
+    tenth = NOVEMBER_MS + 10 * DAY_MS
+    assert side(line(0, Width.MONTH, end_ms=tenth)).span == (NOVEMBER_MS, tenth)
+    assert side(line(0, Width.MONTH)).span == (NOVEMBER_MS, NOVEMBER_MS + 30 * DAY_MS)
+    with pytest.raises(UnreadableBill, match="line 3 covers the end of one month and a part of"):
+        side(line(3, Width.MONTH, end_ms=NOVEMBER_MS + 31 * DAY_MS))
+
+
 @pytest.mark.parametrize(
     ("lines", "level"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from fractions import Fraction
 from pathlib import Path
@@ -347,6 +348,69 @@ def test_a_bill_in_two_currencies_needs_a_rate_for_each(tmp_path: Path) -> None:
     assert found.left_out["lines in CHF"].count == 1 and found.matched.count == 1
     both = StatedRates("USD", {"EUR": Fraction("0.5"), "CHF": Fraction("0.5")})
     assert held(tmp_path, records, bill, "generic", currency="USD", rates=both).matched.count == 2
+
+
+def test_searches_that_are_billed_apart_are_named_and_their_fee_is_told(tmp_path: Path) -> None:
+    """OpenAI has `web search tool calls` as a line of a day, and no model in it."""
+    records = [
+        day(0, model_served="o3", model_requested="o3", searches=3),
+        day(1, model_served="o3", model_requested="o3"),
+    ]
+    bill = by_day(
+        msgspec.structs.replace(record, cost_nano=cost(record, searches=0)) for record in records
+    )
+    page = json.loads(bill)
+    fee = {"amount": {"value": "0.03", "currency": "usd"}, "line_item": "web search tool calls"}
+    page["data"][0]["results"].append(fee)
+    found = held(tmp_path, records, json.dumps(page), "openai")
+    assert {str(name): tally.count for name, tally in found.differing.items()} == {"fee_apart": 1}
+    assert found.other["search"].billed_nano == 30_000_000 and not found.missing_here.count
+    adds_up(found)
+
+
+def test_a_report_of_a_part_of_a_month_is_held_against_that_part(tmp_path: Path) -> None:
+    """Anthropic's analytics without a bucket: one row of each model from its start to its end."""
+    records = [day(n) for n in range(20)]
+    for first, last in ((0, 10), (3, 15)):
+        cents = decimal(100 * sum(record.cost_nano or 0 for record in records[first:last]))
+        row = {
+            "starting_at": f"2026-11-{first + 1:02}T00:00:00Z",
+            "ending_at": f"2026-11-{last + 1:02}T00:00:00Z",
+            "cost": {"amount": cents, "currency": "USD", "list_amount": "9"},
+            "group": {"model": "gpt-4o"},
+        }
+        found = held(tmp_path, records, json.dumps({"data": [row], "has_more": False}), "anthropic")
+        assert (found.level, found.matched.count, found.difference_count) == (Level.MONTH, 1, 0)
+
+
+def test_codes_of_a_price_list_are_compared_as_one_sum(tmp_path: Path) -> None:
+    """A cloud's FOCUS file has a SKU for each model and kind of token, and other services too."""
+    records = [day(n, model_served=("gpt-4o", "gpt-4o-mini")[n % 2]) for n in range(4)]
+    bill = "ChargePeriodStart,ChargePeriodEnd,BilledCost,BillingCurrency,ServiceCategory,SkuId\n"
+    for n, record in enumerate(records):
+        for sku, nano in (("SKU1", 1_000), ("SKU2", (record.cost_nano or 0) - 1_000)):
+            days = f"2026-11-{n + 1:02}T00:00:00Z,2026-11-{n + 2:02}T00:00:00Z"
+            bill += f"{days},{decimal(nano)},USD,AI and Machine Learning,{sku}\n"
+        bill += f"{days},7,USD,Compute,SKU3\n"
+    found = held(tmp_path, records, bill, "focus")
+    assert found.models_unknown and (found.matched.count, found.difference_count) == (4, 0)
+    assert found.left_out["lines of other services"].billed_nano == 28 * 10**9
+
+
+def test_editions_of_a_model_are_compared_as_the_bill_tells_them_apart(tmp_path: Path) -> None:
+    editions = ("gpt-4o-2024-05-13", "gpt-4o-2024-08-06")
+    records = [
+        priced(n, started_at_ms=NOVEMBER_MS + n // 2 * DAY_MS, model_served=editions[n % 2])
+        for n in range(8)
+    ]
+    found = held(
+        tmp_path,
+        records,
+        by_day(msgspec.structs.replace(record, model_served="gpt-4o") for record in records),
+        "openai",
+    )
+    assert (found.matched.count, found.difference_count) == (4, 0)
+    assert found.names == {"gpt-4o": "gpt-4o-2024-05-13, gpt-4o-2024-08-06"}
 
 
 def test_a_bill_of_all_models_names_none(tmp_path: Path) -> None:

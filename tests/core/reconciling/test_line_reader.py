@@ -164,3 +164,27 @@ def test_counts_have_thousands_and_amounts_may_have_two_meanings() -> None:
         reader.check()
     reader.look({"cost": "0.5"})
     reader.check()
+
+
+@pytest.mark.parametrize(
+    ("end", "days"),
+    [
+        ("2026-11-16T00:00:00Z", 15),
+        ("2026-11-15T23:59:59Z", 15),
+        ("2026-11-15T23:59:59.999Z", 15),
+        ("2026-12-01T00:00:00Z", 30),
+    ],
+)
+def test_a_line_ends_where_it_says(end: str, days: int) -> None:
+    line = read(
+        "anthropic", starting_at="2026-11-01T00:00:00Z", ending_at=end, amount="5", model="claude"
+    )
+    assert isinstance(line, VendorLine)
+    assert (line.width, line.end_ms) == (Width.MONTH, AT + days * 86_400_000)
+
+
+def test_a_request_is_at_its_start_and_no_time_long() -> None:
+    cells = {"startTime": "2026-11-01T00:00:00Z", "endTime": "2026-11-01T05:00:00Z", "spend": "1"}
+    for more, width in (({"request_id": "r"}, Width.MOMENT), ({}, Width.DAY)):
+        line = read("generic", **cells, **more)
+        assert isinstance(line, VendorLine) and (line.at_ms, line.width) == (AT, width)

@@ -2,44 +2,14 @@
 
 from __future__ import annotations
 
-import pytest
-
 from proxy.core.reconciling.lines import Level
 from proxy.core.reconciling.periods import (
     OwnSlices,
     Pair,
     PeriodMatcher,
-    bare_name,
-    joined_names,
 )
 from tests.accounting.reconciling.books import DAY_MS, HOUR_MS, NOVEMBER_MS
 from tests.core.reconciling.test_result import sides
-
-
-@pytest.mark.parametrize(
-    ("one", "other"),
-    [
-        ("Claude Haiku 4.5", "claude-haiku-4-5-20251001"), ("openai/gpt-4o-2024-08-06", "gpt-4o"), ("models/gemini-3-flash-preview", "Gemini 3 Flash"),
-        ("deepseek/deepseek-v3.2:free", "deepseek-v3.2"), ("anthropic/claude-sonnet-4.5", "claude-sonnet-4-5-latest"),
-    ],
-)  # fmt: skip
-def test_two_ways_to_write_a_model_are_one(one: str, other: str) -> None:
-    assert bare_name(one) == bare_name(other)
-    assert joined_names({one}, {other}) == {other: one}
-
-
-def test_other_models_stay_others() -> None:
-    assert bare_name("gpt-4o") != bare_name("gpt-4o-mini")
-    assert bare_name("claude-sonnet-4-5") != bare_name("claude-sonnet-4")
-
-
-def test_a_name_that_could_be_two_models_is_none_of_them() -> None:
-    own = {"gpt-4o-2024-05-13", "gpt-4o-2024-08-06"}
-    assert joined_names(own, {"gpt-4o"}) == {}
-    assert joined_names(own, {"gpt-4o", "gpt-4o-2024-05-13"}) == {
-        "gpt-4o-2024-05-13": "gpt-4o-2024-05-13",
-        "gpt-4o": "gpt-4o-2024-08-06",
-    }
 
 
 def test_two_days_of_which_one_has_what_the_other_lacks() -> None:
@@ -65,3 +35,6 @@ def test_half_hours_add_up_over_any_zone() -> None:
     assert slices.between(NOVEMBER_MS, NOVEMBER_MS + DAY_MS, "m") == sum(range(48))
     assert slices.between(NOVEMBER_MS + HOUR_MS // 2, NOVEMBER_MS + HOUR_MS, "m") == 1
     assert slices.between(NOVEMBER_MS, NOVEMBER_MS + DAY_MS, "other") == 0
+    slices.add(NOVEMBER_MS, "other", 5)
+    slices.rename({"m": "both", "other": "both"})
+    assert slices.between(NOVEMBER_MS, NOVEMBER_MS + DAY_MS, "both") == sum(range(48)) + 5
