@@ -51,13 +51,15 @@ class OpenLedger(msgspec.Struct, frozen=True):
     """A ledger to read, with its time zone and the figures of the journal behind it.
 
     `journals` takes what the ledger says of its writers' positions. `key_file` is where the key of
-    its seals should be; None: with the process elsewhere.
+    its seals should be; None: with the process elsewhere. `opened` makes another reader, also in
+    another process; None: the ledger is elsewhere.
     """
 
     reader: BookReader
     zone: ZoneInfo
     journals: Callable[[Mapping[str, int]], list[JournalFigures]]
     key_file: Path | None = None
+    opened: Callable[[], Reader] | None = None
 
 
 class OwnBook(msgspec.Struct, frozen=True):
@@ -140,12 +142,14 @@ def open_book(config_path: Path | None, data_dir: Path | None) -> OpenLedger:
         return OpenLedger(remote, remote.zone, remote.journals)
     settings = _settings(config_path, data_dir)
     where = settings.data_dir if data_dir is None else data_dir
-    reader = ask(lambda: connect_reader(settings.ledger.url, where))
+    opened = partial(connect_reader, settings.ledger.url, where)
+    reader = ask(opened)
     return OpenLedger(
         reader,
         ZoneInfo(settings.timezone),
         partial(_journals, where / "journal"),
         where / settings.ledger.key_file,
+        opened,
     )
 
 

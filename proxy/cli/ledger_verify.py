@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from concurrent.futures import BrokenExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 import msgspec
 
-from proxy.cli import common, formats
+from proxy.cli import admin_client, common, formats
+from proxy.cli.lazy import later
 from proxy.cli.tables import Column, print_table, printable
 from proxy.core.records.anchors import anchors_of
-from proxy.ledger.verification import BookVerified
+from proxy.ledger.verification import BookVerified, Workers
 from proxy.ledger.verification import verify as verify_book
+
+if TYPE_CHECKING:
+    from proxy.ledger import verify_processes
+else:
+    verify_processes = later("proxy.ledger.verify_processes")
 
 _COLUMNS = (
     Column("part"),
@@ -40,12 +48,20 @@ _COLUMNS = (
     metavar="FILE",
     help="What `ledger anchor` printed, one a line. May be given again.",
 )
+@click.option(
+    "--jobs",
+    type=click.IntRange(1, 64),
+    default=1,
+    metavar="N",
+    help="Verify with so many processes at once. Default: 1.",
+)
 def verify(
     config_path: Path | None,
     data_dir: Path | None,
     as_json: bool,
     key_file: Path | None,
     anchor_files: tuple[Path, ...],
+    jobs: int,
 ) -> None:
     """Check that the book is as it was written.
 
@@ -54,7 +70,8 @@ def verify(
     first bad row comes first. A process may be running or not. With TOLLKEEPER_ADMIN_URL that
     process reads its own ledger, with its own key. The exit code is 3 if anything is wrong.
 
-    A book whose end was cut off with its seals is found out with --anchor alone.
+    A book whose end was cut off with its seals is found out with --anchor alone. --jobs takes about
+    that many processor cores, and says the same.
 
     \b
     Examples:
@@ -62,20 +79,43 @@ def verify(
       tollkeeper ledger verify --anchor anchors.jsonl
       tollkeeper ledger verify --data-dir /backup/var --key ledger.key --json
     """
+    if jobs > 1 and data_dir is None and admin_client.elsewhere() is not None:
+        raise common.Failed(
+            "--jobs: the process elsewhere reads its own ledger, and with one thread, so that it "
+            "has time for requests. Leave --jobs out, or verify a copy where there is one."
+        )
     book = common.open_book(config_path, data_dir)
     anchors = [anchor for file in anchor_files for anchor in _anchors(file)]
+    key_file = key_file or book.key_file
+    workers = _workers(book, key_file, jobs)
     # Each record is read twice: for its chain and for the sums.
     rows = 2 * common.ask(book.reader.head)
     with common.progress("Verifying", rows) as advance:
-        found = common.ask(
-            lambda: verify_book(book.reader, key_file or book.key_file, advance, anchors=anchors)
-        )
+        try:
+            found = common.ask(
+                lambda: verify_book(
+                    book.reader, key_file, advance, anchors=anchors, workers=workers
+                )
+            )
+        except BrokenExecutor as error:
+            raise common.Failed(
+                "one of the processes was ended from outside, perhaps as memory was short: nothing "
+                "was changed; verify again with fewer --jobs"
+            ) from error
     if as_json:
         common.print_json({"ok": not found.found} | msgspec.to_builtins(found))
     else:
         _print(found)
     if found.found:
         raise click.exceptions.Exit(3)
+
+
+def _workers(book: common.OpenLedger, key_file: Path | None, jobs: int) -> Workers | None:
+    """The processes that verify; None: two threads do."""
+    opened = book.opened
+    if jobs == 1 or opened is None:
+        return None
+    return common.ask(lambda: verify_processes.Processes(opened, key_file, jobs))
 
 
 def _anchors(file: Path) -> list[str]:

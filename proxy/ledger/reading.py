@@ -295,6 +295,13 @@ class BookReader(Protocol):
 class Reader(BookReader, Protocol):
     """Reads one ledger, also for the running process. It raises as `BookReader` does."""
 
+    def verify_shares(self, part: str, count: int, key_file: Path | None) -> Sequence[str | None]:
+        """Places at which `count` walks over a part begin, each to its own end.
+
+        [None]: it is one walk. What a share finds may be told otherwise by a walk over the whole.
+        """
+        ...
+
     def listed(self, choice: RowChoice, before: int | None = None, most: int = 50) -> Listing:
         """At most so many rows of the choice, those that started last first.
 

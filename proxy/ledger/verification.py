@@ -30,6 +30,8 @@ PARTS: Final = (
 RECORDS: Final = "records"
 MONTHS: Final = "months"
 MONTH_HEADS: Final = "[0,-1]"  # the place of months without their chunks, which records_step sees
+# A smaller book is verified before a second process has begun, and is not divided into shares.
+SHARED_ROWS_MIN: Final = 20_000
 # What is asked for beside them: the end of the book in one step, and one anchor.
 NEWEST: Final = "newest"
 ANCHOR: Final = "anchor"

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from click.testing import Result
 
 from proxy.core.usage import UsageRecord
@@ -88,3 +92,38 @@ def test_a_long_list_says_how_many_there_are_more(call: Call, book: Book) -> Non
                       " null, null, null, null, null, 1, 1, null, null" for n in range(200)))  # fmt: skip
     result = call("ledger", "verify")
     assert result.exit_code == 3 and "more." in result.stdout
+
+
+def test_several_processes_say_what_one_says(call: Call, book: Book) -> None:
+    data_dir = book(*records())
+    one = call("ledger", "verify")
+    several = call("ledger", "verify", "--jobs", "2")
+    assert (several.exit_code, several.stdout) == (0, one.stdout)
+    forge(data_dir, "UPDATE rollups SET charge_nano = charge_nano * 2")
+    one = call("ledger", "verify", "--json")
+    several = call("ledger", "verify", "--jobs", "2", "--json")
+    assert (several.exit_code, several.stdout) == (3, one.stdout)
+
+
+def test_a_process_elsewhere_is_asked_by_one(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOLLKEEPER_ADMIN_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("TOLLKEEPER_ADMIN_TOKEN", "t" * 32)
+    result = call("ledger", "verify", "--jobs", "2")
+    assert result.exit_code == 1 and "verify a copy" in result.stderr
+
+
+@pytest.mark.whole
+def test_a_process_that_the_system_ends_is_told_with_what_to_do(book: Book, tmp_path: Path) -> None:
+    data_dir = book(*records())
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, sys\nif '--multiprocessing-fork' in sys.orig_argv: os.kill(os.getpid(), 9)\n"
+    )
+    words = ["ledger", "verify", "--data-dir", str(data_dir), "--jobs", "2"]
+    done = subprocess.run(
+        [sys.executable, "-m", "proxy", *words],
+        env=os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{Path.cwd()}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1 and "verify again with fewer --jobs" in done.stderr, done.stderr

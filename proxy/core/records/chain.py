@@ -44,7 +44,8 @@ class Flaw(msgspec.Struct, frozen=True):
 class ChainPlace(msgspec.Struct, frozen=True):
     """Where a walk stands: behind the row `seq` with `hash`; `sealed` is the last seq with a seal.
 
-    `through` is the last seq of the walk. `own`: a seal of the key at hand was seen.
+    `through` is the last seq of the walk. `own`: a seal of the key at hand was seen. `goes_on`: the
+    chain goes on behind it.
     """
 
     through: int
@@ -52,6 +53,7 @@ class ChainPlace(msgspec.Struct, frozen=True):
     hash: bytes = GENESIS
     sealed: int = 0
     own: bool = False
+    goes_on: bool = False
 
 
 class ChainWalk:
@@ -63,7 +65,7 @@ class ChainWalk:
         self._key = key
         self._key_name = None if key is None else name_of_key(key)
         self._part, self._row = part, row
-        self._through = place.through
+        self._through, self._goes_on = place.through, place.goes_on
         self._seq, self._last, self._sealed = place.seq, place.hash, place.sealed
         self._own = place.own
         self.rows = self.seals = self.foreign = 0
@@ -73,7 +75,9 @@ class ChainWalk:
     @property
     def place(self) -> ChainPlace:
         """Where the walk stands now."""
-        return ChainPlace(self._through, self._seq, self._last, self._sealed, self._own)
+        return ChainPlace(
+            self._through, self._seq, self._last, self._sealed, self._own, self._goes_on
+        )
 
     def page(self, links: Iterable[Link], heads: Sequence[Head], exactly: Exactly) -> None:
         """Walk on over rows in the order of their seq, and the seals in the same stretch."""
@@ -103,7 +107,7 @@ class ChainWalk:
                 "the last ones are missing",
                 self._through,
             )
-        elif self._sealed != self._seq:
+        elif self._sealed != self._seq and not self._goes_on:
             self._add(f"rows after seq {self._sealed} are not sealed", self._sealed + 1)
 
     def check_seal(self, head: Head, what: str) -> None:

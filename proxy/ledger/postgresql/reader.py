@@ -31,6 +31,7 @@ from proxy.ledger.postgresql.read_only import Connections, OneState
 from proxy.ledger.postgresql.schema import schema_version
 from proxy.ledger.postgresql.texts import clean
 from proxy.ledger.postgresql.verify import verify_step
+from proxy.ledger.postgresql.verify_shares import shares_of_chains
 from proxy.ledger.reading import (
     ALL_SUMS,
     PAGE_SEQS,
@@ -176,6 +177,14 @@ class PostgresReader:
         """See `Reader.audit_problems`."""
         rows = self._rows(f"{_AUDIT} ORDER BY seq")
         return list(audit_chain.problems(rows, read_key(key_file)))
+
+    def verify_shares(self, part: str, count: int, key_file: Path | None) -> Sequence[str | None]:
+        """See `Reader.verify_shares`."""
+        if part != "records":
+            return [None]
+        key = None if key_file is None or not key_file.exists() else read_key(key_file)
+        with self._connections.reading() as connection:
+            return shares_of_chains(connection, count, key)
 
     def anchor(self) -> Anchor:
         """See `BookReader.anchor`."""

@@ -79,10 +79,14 @@ SELECT (SELECT seq FROM cursor),
 
 
 class BookPlace(msgspec.Struct, frozen=True):
-    """Where a walk over all chains stands: in this chain, at this place of it."""
+    """Where a walk over all chains stands: in this chain, at this place of it.
+
+    `alone`: it is a share, and goes on to no other chain.
+    """
 
     chain: str
     at: ChainPlace
+    alone: bool = False
 
 
 def verify_book(connection: Connection, key: bytes | None) -> Verified:
@@ -142,27 +146,30 @@ def records_step(connection: Connection, place: str | None, key: bytes | None) -
         chain = _behind(connection, "")
         if chain is None:
             return _told(list(_gaps(connection)))
-        walk = _begun(connection, chain, key)
+        walk, alone = begun_chain(connection, chain, key), False
     else:
         stands = msgspec.json.decode(place, type=BookPlace)
-        chain, walk = stands.chain, _walk(chain=stands.chain, at=stands.at, key=key)
+        chain, alone = stands.chain, stands.alone
+        walk = _walk(chain=stands.chain, at=stands.at, key=key)
     at = walk.place
     rows = connection.execute(_ROWS.encode(), (chain, at.seq, at.through, STEP_ROWS)).fetchall()
     links, exactly = _links(rows)
     upto = links[-1][0] if len(links) == STEP_ROWS else at.through
     heads: list[Head] = connection.execute(_HEADS, (chain, at.seq, upto)).fetchall()
     walk.page(links, heads, exactly.__getitem__)
-    following: BookPlace | None = BookPlace(chain, walk.place)
+    following: BookPlace | None = BookPlace(chain, walk.place, alone)
     problems: list[Flaw] = []
     begun: ChainWalk | None = None  # the next chain, whose checkpoint is looked at now
     if upto >= at.through:
         walk.end()
         after = _behind(connection, chain)
         following = None
-        if after is None:
+        if alone:
+            pass
+        elif after is None:
             problems = list(_gaps(connection))
         else:
-            begun = _begun(connection, after, key)
+            begun = begun_chain(connection, after, key)
             following = BookPlace(after, begun.place)
     findings = [*walk.findings, *problems, *(begun.findings if begun else ())]
     return VerifyStep(
@@ -199,17 +206,21 @@ def _newest_step(connection: Connection, key: bytes | None) -> VerifyStep:
     )
 
 
+def chains(connection: Connection) -> list[str]:
+    """The names of all chains, in the order of a walk over them."""
+    return [name for (name,) in connection.execute(_CHAINS)]
+
+
 def _behind(connection: Connection, chain: str) -> str | None:
     """The chain whose name comes next."""
-    names = [name for (name,) in connection.execute(_CHAINS)]
-    return next((name for name in names if name > chain), None)
+    return next((name for name in chains(connection) if name > chain), None)
 
 
 def _walk(*, chain: str, at: ChainPlace, key: bytes | None) -> ChainWalk:
     return ChainWalk(at, key, row=f"chain {chain!r}: record")
 
 
-def _begun(connection: Connection, chain: str, key: bytes | None) -> ChainWalk:
+def begun_chain(connection: Connection, chain: str, key: bytes | None) -> ChainWalk:
     """A walk at the first row of a chain, behind its checkpoint if a prefix was pruned."""
     [through] = connection.execute(_LAST, {"chain": chain}).fetchone() or (0,)
     checkpoint: Head | None = connection.execute(_CHECKPOINT, (chain,)).fetchone()

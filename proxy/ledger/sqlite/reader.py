@@ -51,6 +51,7 @@ from proxy.ledger.sqlite.recent import recent, used_by_value
 from proxy.ledger.sqlite.schema import schema_version
 from proxy.ledger.sqlite.spans import reach
 from proxy.ledger.sqlite.verify import verify_step
+from proxy.ledger.sqlite.verify_shares import verify_shares
 from proxy.ledger.verification import VerifyStep
 
 TENANTS_SINCE = 9  # the schema version
@@ -146,6 +147,10 @@ class SqliteReader:
     def verify_step(self, part: str, place: str | None, key_file: Path | None) -> VerifyStep:
         """See `BookReader.verify_step`."""
         return verify_step(self._path, part, place, key_file)
+
+    def verify_shares(self, part: str, count: int, key_file: Path | None) -> Sequence[str | None]:
+        """See `Reader.verify_shares`."""
+        return verify_shares(self._path, part, count, key_file)
 
     def anchor(self) -> Anchor:
         """See `BookReader.anchor`."""

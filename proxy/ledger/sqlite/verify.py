@@ -143,7 +143,7 @@ def records_step(
     if place is not None:
         walk = ChainWalk(msgspec.json.decode(place, type=ChainPlace), key)
     else:
-        walk = _begun(connection, key, newest)
+        walk = begun(connection, key, newest)
     at = walk.place
     chunk = None if book is None else chunk_behind(book, at.seq)
     most = STEP_ROWS if chunk is None else min(STEP_ROWS, chunk.upto - at.seq)
@@ -181,7 +181,7 @@ def _newest_step(connection: sqlite3.Connection, version: int, key: bytes | None
     )
 
 
-def _begun(connection: sqlite3.Connection, key: bytes | None, newest: int | None) -> ChainWalk:
+def begun(connection: sqlite3.Connection, key: bytes | None, newest: int | None) -> ChainWalk:
     """A walk at the first row, behind the last checkpoint if a prefix was pruned."""
     through = connection.execute(_LAST).fetchone()[0] or 0
     checkpoint = connection.execute(_CHECKPOINT).fetchone()

@@ -8,7 +8,7 @@ compares value by value. What does not agree here is looked at there, and told f
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -55,11 +55,13 @@ class QuickPlace(msgspec.Struct, frozen=True):
 
     by_time · while four hours are held against quarter hours; None: all of them were
     widening · then the number of one of `WIDENINGS`    after · the last group of it that was seen
+    alone · it is a share: the look ends with this stretch of time or this table
     """
 
     by_time: SumsPlace | None
     widening: int = 0
     after: int = -(2**63)
+    alone: bool = False
 
 
 class Widening(msgspec.Struct, frozen=True):
@@ -166,8 +168,13 @@ def wide_quickly(connection: sqlite3.Connection, place: str | None) -> VerifySte
     else:
         at = msgspec.json.decode(place.removeprefix(_QUICK), type=QuickPlace)
     if at.by_time is not None:
-        return _four_hours_step(connection, at.by_time, folded_ms)
-    return _widening_step(connection, at)
+        step = _four_hours_step(connection, at, at.by_time, folded_ms)
+    else:
+        step = _widening_step(connection, at)
+    if step is None and at.alone:
+        # All shares are walked over again as one, which tells what it is.
+        return VerifyStep(found=1)
+    return step
 
 
 def strays(connection: sqlite3.Connection, family: SpanFamily, table: str) -> int:
@@ -177,13 +184,14 @@ def strays(connection: sqlite3.Connection, family: SpanFamily, table: str) -> in
 
 
 def _four_hours_step(
-    connection: sqlite3.Connection, at: SumsPlace, folded_ms: int
+    connection: sqlite3.Connection, place: QuickPlace, at: SumsPlace, folded_ms: int
 ) -> VerifyStep | None:
     bounds = stretch(connection, at, "bucket_ms", "rollups", DAY_MS, FOUR_HOURS_ROWS)
     values = {**_between(bounds), "folded_ms": folded_ms}
     rows = _agreeing(connection, _FOLDED, _BOOKED_FOUR_HOURS, values)
     behind = SumsPlace(bounds[1], at.last_ms) if bounds[1] <= at.last_ms else None
-    return None if rows is None else VerifyStep(rows=rows, next=_told(QuickPlace(behind)))
+    following = None if place.alone and behind is None else QuickPlace(behind, alone=place.alone)
+    return None if rows is None else VerifyStep(rows=rows, next=_told(following))
 
 
 def _widening_step(connection: sqlite3.Connection, at: QuickPlace) -> VerifyStep | None:
@@ -198,14 +206,21 @@ def _widening_step(connection: sqlite3.Connection, at: QuickPlace) -> VerifyStep
     rows = _agreeing(connection, widening.expected, widening.stored, groups)
     if rows is None:
         return None
-    behind = QuickPlace(None, at.widening, upto)
+    behind: QuickPlace | None = msgspec.structs.replace(at, after=upto)
     if upto == _LAST_ID:
-        behind = QuickPlace(None, at.widening + 1)
+        behind = None if at.alone else QuickPlace(None, at.widening + 1)
     return VerifyStep(rows=rows, next=_told(behind))
 
 
-def _told(place: QuickPlace) -> str:
-    return _QUICK + msgspec.json.encode(place).decode()
+def quick_shares(stretches: Sequence[SumsPlace]) -> list[str]:
+    """The places of a quick look by several at once: these stretches of time, and each table."""
+    by_time = [QuickPlace(stretch, alone=True) for stretch in stretches]
+    by_group = [QuickPlace(None, n, alone=True) for n in range(len(WIDENINGS) + 1)]
+    return [_QUICK + msgspec.json.encode(place).decode() for place in (*by_time, *by_group)]
+
+
+def _told(place: QuickPlace | None) -> str | None:
+    return None if place is None else _QUICK + msgspec.json.encode(place).decode()
 
 
 def _between(bounds: tuple[int, int]) -> dict[str, int]:

@@ -44,6 +44,21 @@ _ROLLUPS = (
 _ENDS = (("started_at_ms", "records"), ("bucket_ms", "rollups"))
 
 
+def first_of_rollups(
+    connection: sqlite3.Connection, since_ms: int | None = None
+) -> SumsPlace | None:
+    """Where quarter hours begin, or their records; None: there is neither."""
+    return begun(connection, _ENDS, BUCKET_MS, since_ms)
+
+
+def first_of_spans(
+    connection: sqlite3.Connection, families: Sequence[SpanFamily] = FAMILIES
+) -> SumsPlace | None:
+    """The day on which roll-ups of any width begin; None: there are none."""
+    tables = ["rollups", *(table for family in families for table, _ in family.wide)]
+    return begun(connection, [("bucket_ms", table) for table in tables], DAY_MS)
+
+
 def rollups_step(
     connection: sqlite3.Connection,
     place: str | None,
@@ -57,7 +72,7 @@ def rollups_step(
     value only where something may be wrong
     """
     if place is None:
-        at = begun(connection, _ENDS, BUCKET_MS, since_ms)
+        at = first_of_rollups(connection, since_ms)
     else:
         at = msgspec.json.decode(place, type=SumsPlace)
     if at is None:
@@ -99,8 +114,7 @@ def wide_step(
         quickly = quickly and families == FAMILIES
         if quickly and (step := wide_quickly(connection, place)) is not None:
             return step
-        tables = ["rollups", *(table for family in families for table, _ in family.wide)]
-        at = begun(connection, [("bucket_ms", table) for table in tables], DAY_MS)
+        at = first_of_spans(connection, families)
     if at is None:
         return VerifyStep()
     bounds = stretch(connection, at, "bucket_ms", "rollups", DAY_MS, STEP_ROWS)
@@ -252,7 +266,9 @@ def _wide_rows(
         totals: list[Any] = []
         for name in _NAMES:
             value = next(values)
-            totals.append(_of_halves(value, next(values)) if name in MONEY else value)
+            whole = _of_halves(value, next(values)) if name in MONEY else value
+            # A text, where damage made one of a number, has no sum.
+            totals.append(whole if isinstance(whole, int | None) else math.nan)
         yield tuple(row[:width]), tuple(totals)
 
 
@@ -260,7 +276,8 @@ def _of_halves(high: Any, low: Any) -> Any:
     """Money of two halves; what is no number if only one of them is known."""
     if high is None and low is None:
         return None
-    return math.nan if high is None or low is None else high * HALF + low
+    known = isinstance(high, int) and isinstance(low, int)
+    return high * HALF + low if known else math.nan
 
 
 def _differences(

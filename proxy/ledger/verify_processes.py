@@ -1,0 +1,56 @@
+"""Processes that verify shares of a book at once, each with a reader of its own.
+
+Python hashes one record at a time in a process, so that threads gain nothing there.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from pathlib import Path
+from typing import Final
+
+from proxy.ledger.reading import Reader
+from proxy.ledger.verification import VerifyStep
+
+STEPS: Final = 8  # that a process takes before it tells of them: some tenths of a second
+
+
+class Processes:
+    """See `Workers`. `opened` makes a reader, also in another process: it must be picklable."""
+
+    def __init__(self, opened: Callable[[], Reader], key_file: Path | None, count: int) -> None:
+        self._opened, self._key_file, self._count = opened, key_file, count
+        self._reader = opened()
+        # A forked process would have the connections of this one.
+        self._pool = ProcessPoolExecutor(
+            count,
+            mp_context=multiprocessing.get_context("spawn"),
+            # Ctrl-C reaches all processes of a terminal. The first one then stops the others.
+            initializer=signal.signal,
+            initargs=(signal.SIGINT, signal.SIG_IGN),
+        )
+
+    def shares(self, part: str) -> Sequence[str | None]:
+        """See `Workers.shares`."""
+        return self._reader.verify_shares(part, self._count, self._key_file)
+
+    def steps(self, part: str, place: str | None) -> Future[Sequence[VerifyStep]]:
+        """See `Workers.steps`."""
+        return self._pool.submit(_steps, self._opened, part, place, self._key_file)
+
+    def stop(self) -> None:
+        """See `Workers.stop`."""
+        self._pool.shutdown(cancel_futures=True)
+
+
+def _steps(
+    opened: Callable[[], Reader], part: str, place: str | None, key_file: Path | None
+) -> Sequence[VerifyStep]:
+    reader = opened()  # it reads nothing before it is asked
+    found = [reader.verify_step(part, place, key_file)]
+    while found[-1].next is not None and len(found) < STEPS:
+        found.append(reader.verify_step(part, found[-1].next, key_file))
+    return found
