@@ -18,7 +18,7 @@ from proxy.core.pricing.book import PriceBook
 class SentPrices:
     """The prices of now, and beside them a book for each set of aliases that no longer holds.
 
-    `tell` gets the version and terms of each such book, since records pin them.
+    `tell` gets the version and terms of each that prices something, since records pin them.
     """
 
     def __init__(
@@ -26,13 +26,18 @@ class SentPrices:
     ) -> None:
         self._now = now
         self._then: dict[tuple[str, str, str], PriceBook] = {}
-        for opened in openings:
-            name = _name(opened)
-            if name is None or name in self._then or not isinstance(now, PriceBook):
-                continue
-            upstream, asked, sent = name
-            aliases = now.content.aliases
-            if sent_name(aliases, upstream, asked) != sent:
+        if not isinstance(now, PriceBook):
+            return
+        aliases = now.content.aliases
+        is_told = False
+        for name in map(_name, openings):
+            if name is None or sent_name(aliases, name[0], name[1]) == name[2]:
+                # A process that takes over another's journal may have booked nothing by now.
+                if not is_told:
+                    tell(now.version, now.terms())
+                is_told = True
+            elif name not in self._then:
+                upstream, asked, sent = name
                 of_upstream = dict(sorted({**aliases.get(upstream, {}), asked: sent}.items()))
                 changed = dict(sorted({**aliases, upstream: of_upstream}.items()))
                 book = PriceBook(msgspec.structs.replace(now.content, aliases=changed))
