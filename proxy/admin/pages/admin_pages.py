@@ -63,11 +63,13 @@ class BrowserPages:
         self._rendering = Rendering(FILES, TEMPLATES)
         self._sign_in = SignIn(hmac.digest(key, b"admin pages: sign-in", "sha256"))
         self._wrong = WrongKeys()
+        # Apart from wrong tokens: a provider that is away leaves the way by a token open.
+        self._failed = WrongKeys("failed sign-ins")
         self._visitors = Visitors(self._sign_in, lambda: snapshot().settings.admin)
         self._oidc = OidcSignIn(hmac.digest(key, b"admin pages: oidc", "sha256"))
         self._api = InsideApi(routes)
         book = BookViews(services)
-        state = StateViews(services, self._api, book)
+        self._state = state = StateViews(services, self._api, book)
         tenants = TenantPages(services, self._api, book)
         prices = PriceViews(services, book)
         self._views: Mapping[str, Callable[[PageLook], Awaitable[ShownPage]]] = {
@@ -116,7 +118,7 @@ class BrowserPages:
             return await self._signed_in(request)
         if path in (OIDC_BEGIN, OIDC_END) and self._snapshot().settings.admin.oidc.issuer:
             _allow(request, "GET")
-            return await (self._leaves if path == OIDC_BEGIN else self._returned)(request)
+            return await self._at_provider(request)
         if path == SIGN_OUT:
             _allow(request, "POST")
             return await self._signed_out(request, visitor)
@@ -164,6 +166,9 @@ class BrowserPages:
         browser.check_own_form(request.raw_headers)
         form = await self._read(request)
         self._sign_in.check_token(look.visitor.seed, form.get("token"))
+        if name == "ledger" and not look.rest:
+            page = await self._state.checked(look, form.get("check", ""))
+            return await self._shown(request, look, name, page)
         order = order_of(name, look.rest, form, self._services.directory)
         done = await self._api.ask(
             look.visitor,
@@ -196,6 +201,19 @@ class BrowserPages:
         cookie = self._sign_in.cookie(asker.name, secret, now_ms)
         kept = set_cookie(headers, COOKIE, cookie, LASTS_S)
         return _go(PATH, [kept, set_cookie(headers, FORM_COOKIE, "", 0)])
+
+    async def _at_provider(self, request: web.Request) -> web.Response:
+        """Begins or ends a sign-in at the provider; each may ask it something.
+
+        One that fails counts, and so does one that is on its way: many at once are bounded too.
+        """
+        step = self._leaves if request.path == OIDC_BEGIN else self._returned
+        address, now_ms = request.remote, self._services.now_ms()
+        self._failed.check(address, now_ms)
+        self._failed.count(address, now_ms)
+        response = await step(request)
+        self._failed.take_back(address, now_ms)
+        return response
 
     async def _leaves(self, request: web.Request) -> web.Response:
         """Sends the browser to the provider, with a cookie that ties its answer to this browser."""

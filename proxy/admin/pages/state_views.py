@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -23,6 +24,7 @@ from proxy.admin.tenants import VERIFY_PATH
 from proxy.admin.verifying import PATH as VERIFY_BOOK_PATH
 from proxy.config.effective import masked
 from proxy.core.calendar import Per, Window, window
+from proxy.core.errors import invalid_request
 from proxy.dataplane.pages.lines import UseLine
 from proxy.dataplane.pages.months import MonthAsked, moment, month_of
 from proxy.dataplane.pages.wording import advice
@@ -58,10 +60,9 @@ class CreditAsked(msgspec.Struct, frozen=True):
 
 
 class DoneAsked(msgspec.Struct, frozen=True):
-    """`done`: what a form has just done. `check`: what is to be verified now."""
+    """`done`: what a form has just done."""
 
     done: str | None = None
-    check: str | None = None
 
 
 class StateViews:
@@ -161,18 +162,28 @@ class StateViews:
         return ShownPage("audit", {"deeds": deeds, "older": older, "first": asked.before is None})
 
     async def ledger(self, look: PageLook) -> ShownPage:
-        """Where the book ends, what waits to be booked, who shares it, and whether it is whole."""
-        asked, zone = look.asked(DoneAsked), look.snapshot.zone
+        """Where the book ends, what waits to be booked, and who shares it."""
+        look.asked(NoQuery)
+        return await self._ledger(look, {})
+
+    async def checked(self, look: PageLook, part: str) -> ShownPage:
+        """The same page with what is wrong in a part of the book. Raises ProxyError 400 too.
+
+        It is asked by a form and by no link: it reads much, and browsers follow links ahead.
+        """
+        if part == "newest":
+            query = [("part", NEWEST)]
+            step = await self._api.ask(look.visitor, "GET", VERIFY_BOOK_PATH, query=query)
+            return await self._ledger(look, {part: [flaw.what for flaw in step.findings]})
+        if part == "audit":
+            told = await self._api.ask(look.visitor, "GET", VERIFY_PATH)
+            return await self._ledger(look, {part: told.problems})
+        raise invalid_request("check: choose newest or audit.", param="check")
+
+    async def _ledger(self, look: PageLook, problems: Mapping[str, Sequence[str]]) -> ShownPage:
+        zone = look.snapshot.zone
         state = await self._api.ask(look.visitor, "GET", LEDGER_PATH)
         health = await self._api.ask(look.visitor, "GET", HEALTH_PATH)
-        problems: dict[str, list[str]] = {}
-        if asked.check == "newest":
-            part = [("part", NEWEST)]
-            step = await self._api.ask(look.visitor, "GET", VERIFY_BOOK_PATH, query=part)
-            problems["newest"] = [flaw.what for flaw in step.findings]
-        if asked.check == "audit":
-            told = await self._api.ask(look.visitor, "GET", VERIFY_PATH)
-            problems["audit"] = told.problems
         sharing = self._services.sharing
         instances = [] if sharing is None else await sharing.instances()
         booked_ms = state.ledger.last_booked_at_ms

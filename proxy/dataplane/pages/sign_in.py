@@ -105,12 +105,13 @@ class SignIn:
 
 
 class WrongKeys:
-    """How many wrong keys, or tokens, came from each address in this minute.
+    """How many wrong keys, tokens or failed sign-ins came from each address in this minute.
 
     Right ones do not count. Browsers behind one server in front of us share its address.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, what: str = "wrong keys") -> None:
+        self._what = what
         self._minute = 0
         self._counts: dict[str, int] = {}
 
@@ -121,7 +122,7 @@ class WrongKeys:
             return
         wait_s = FAILURES_S - now_ms // 1000 % FAILURES_S
         message = (
-            f"Too many wrong keys came from your address. Try again in {wait_s} seconds. Who is"
+            f"Too many {self._what} came from your address. Try again in {wait_s} seconds. Who is"
             " signed in stays so."
         )
         raise ProxyError(
@@ -137,6 +138,12 @@ class WrongKeys:
         self._turn(now_ms)
         place = self._place(address)
         self._counts[place] = self._counts.get(place, 0) + 1
+
+    def take_back(self, address: str | None, now_ms: int) -> None:
+        """Takes one back that was counted before it was known to be right."""
+        self._turn(now_ms)
+        place = self._place(address)
+        self._counts[place] = max(0, self._counts.get(place, 0) - 1)
 
     def _turn(self, now_ms: int) -> None:
         minute = now_ms // 1000 // FAILURES_S

@@ -38,8 +38,6 @@ PAGES = (
     "/ui/prices",
     "/ui/audit",
     "/ui/ledger",
-    "/ui/ledger?check=newest",
-    "/ui/ledger?check=audit",
     "/ui/config",
 )
 FOR_ADMINS = ("/ui/new/key", "/ui/new/team")

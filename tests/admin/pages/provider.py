@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import time
@@ -34,10 +35,13 @@ class SmallProvider:
         self.discovery: dict[str, Any] = {}
         self.token_status = 200
         self.now_s: int | None = None
+        self.held: asyncio.Event | None = None  # discovery waits for it
         self.asked: list[dict[str, str]] = []
         self.codes: dict[str, dict[str, str]] = {}
 
     async def discover(self, _request: web.Request) -> web.Response:
+        if self.held is not None:
+            await self.held.wait()
         told = {
             "issuer": self.url,
             "authorization_endpoint": f"{self.url}/authorize",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -13,10 +14,12 @@ import pytest
 from proxy.admin.pages.oidc import LASTS_S, STATE_COOKIE, OidcSignIn
 from proxy.config.settings import OidcSettings
 from proxy.core.errors import ProxyError
+from proxy.dataplane.pages.sign_in import FAILURES_MAX
 from tests.admin.pages.office import admin_browser, office, rewrite_admin
 from tests.admin.pages.provider import CLIENT, SECRET, SmallProvider, provider
 from tests.admin.test_tenants import Desk
 from tests.dataplane.pages.visitor import Visitor
+from tests.support.waiting import until
 
 REDIRECT = "http://127.0.0.1/ui/oidc"
 
@@ -79,6 +82,41 @@ async def test_the_provider_names_who_looks_and_changes(tmp_path: Path) -> None:
             assert (await other.get(place))[0] == 403
         await rewrite_admin(admin, {}, oidc=oidc_of(one, client_id="another"))
         assert "Your admin token" in (await browser.get("/ui"))[1]
+
+
+async def test_failed_sign_ins_of_an_address_are_bounded_and_leave_the_token_s_way_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("proxy.dataplane.pages.sign_in.FAILURES_S", 10**9)  # no minute ends
+    async with lobby(tmp_path) as (_, one, browser):
+        for _ in range(FAILURES_MAX + 5):  # those that succeed do not count
+            await sent_back(browser)
+        asked = len(one.asked)
+        statuses = [
+            (await browser.get("/ui/oidc?code=x&state=x"))[0] for _ in range(FAILURES_MAX + 1)
+        ]
+        assert statuses == [403] * FAILURES_MAX + [429]
+        status, text, _ = await browser.get("/ui/sign-in/oidc")
+        assert status == 429 and "Too many failed sign-ins came from your address" in text
+        assert len(one.asked) == asked
+        await browser.get("/ui")
+        assert (await browser.sign_in("tk-admin-wrong"))[0] == 401
+
+
+async def test_sign_ins_on_their_way_are_bounded_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A provider that is slow is not asked by everybody at once."""
+    monkeypatch.setattr("proxy.dataplane.pages.sign_in.FAILURES_S", 10**9)
+    async with lobby(tmp_path) as (_, one, browser):
+        one.held = asyncio.Event()
+        begun = [
+            asyncio.create_task(browser.get("/ui/sign-in/oidc")) for _ in range(3 * FAILURES_MAX)
+        ]
+        await until(lambda: sum(one.done() for one in begun) == 2 * FAILURES_MAX)
+        one.held.set()
+        statuses = [status for status, _, _ in await asyncio.gather(*begun)]
+        assert statuses.count(429) == 2 * FAILURES_MAX
 
 
 NOW = 1_793_500_000

@@ -59,7 +59,7 @@ async def test_the_audit_goes_back_page_by_page_and_says_what_changed(
         rest = re.findall(r'href="/ui/keys/k-(\d+)"', text)
         assert sorted(map(int, newest + rest)) == sorted([*range(105), 1])
         assert "before=" not in text
-        _, text, _ = await one.get("/ui/ledger?check=audit")
+        _, text, _ = await one.post("/ui/ledger", {"token": one.form, "check": "audit"})
         assert "Every entry of the audit is as it was written" in text
 
 
@@ -67,9 +67,14 @@ async def test_the_ledgers_page_says_where_it_ends_and_whether_it_is_whole(tmp_p
     async with office(tmp_path) as admin, signed_in(admin) as one:
         rows = admin.proxy.rows()
         head = bytes(rows[-1]["hash"]).hex()  # type: ignore[call-overload]
-        _, text, _ = await one.get("/ui/ledger?check=newest")
-        assert head in text and "The end of the book is as it was written" in text
-        assert "Processes that share it" not in text
+        _, text, _ = await one.get("/ui/ledger")
+        assert head in text and "Processes that share it" not in text
+        status, text, _ = await one.post("/ui/ledger", {"token": one.form, "check": "newest"})
+        assert status == 200 and "The end of the book is as it was written" in text
+        assert (await one.post("/ui/ledger", {"token": one.form, "check": "all"}))[0] == 400
+        # A link starts no work, and neither does a form of another site.
+        assert (await one.get("/ui/ledger?check=newest"))[0] == 400
+        assert (await one.post("/ui/ledger", {"token": "x", "check": "newest"}))[0] == 403
 
 
 async def test_the_config_is_shown_with_its_defaults_and_without_secrets(tmp_path: Path) -> None:

@@ -86,6 +86,13 @@ def test_an_address_has_ten_wrong_keys_a_minute() -> None:
     wrong.check("2001:db8:0:1::1", NOW_MS)
     wrong.check("192.0.2.1", NOW_MS)
     wrong.check("2001:db8::1", NOW_MS + 60_000)
+    wrong.take_back("2001:db8::1", NOW_MS + 60_000)
+    for _ in range(sign_in.FAILURES_MAX):
+        wrong.count("2001:db8::1", NOW_MS + 60_000)
+    with pytest.raises(ProxyError, match="429"):
+        wrong.check("2001:db8::1", NOW_MS + 60_000)
+    wrong.take_back("2001:db8::1", NOW_MS + 60_000)
+    wrong.check("2001:db8::1", NOW_MS + 60_000)
 
 
 def test_ever_new_addresses_take_no_more_memory(monkeypatch: pytest.MonkeyPatch) -> None:
