@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,9 +14,10 @@ from proxy.cli import common, time_range
 from proxy.cli.statement_book import held, not_closed
 from proxy.core.statements.closing import ClosedStatement, Closings
 from proxy.core.statements.frozen import digest, key_of_pem
-from proxy.ledger.signing import is_signed, public_key_beside
+from proxy.ledger.signing import FILE, is_signed, public_key_beside
 
 DIFFERS = 3  # the exit code
+_HEX = re.compile(r"[0-9a-fA-F]{64}")
 
 
 @click.command()
@@ -25,22 +27,23 @@ DIFFERS = 3  # the exit code
 @click.option("--team", help="With a month: the statement of this team.")
 @click.option(
     "--key",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    metavar="FILE",
-    help="The public key to check with: PEM, as it was published. A file needs it.",
+    metavar="FILE|HEX",
+    help="The public key to check with, as it was published: a PEM file, or its 64 hex digits. "
+    "A statement in a file needs it.",
 )
 def verify(
     config_path: Path | None,
     data_dir: Path | None,
     what: str,
     team: str | None,
-    key: Path | None,
+    key: str | None,
 ) -> None:
     """Check a closed statement: its signature, its sums, and the ledger behind it.
 
     A FILE that `statement show --save` wrote is checked with its signature beside it, FILE.sig, and
     with the public key alone: no ledger and no config are needed. A month is checked in the
-    ledger: its signature, and each amount against the records.
+    ledger: its signature, and each amount against the records. A copy of a ledger without
+    ledger.ed25519.pem beside it needs the key too: a forger may have signed with another one.
 
     The exit code is 3 if something is wrong.
 
@@ -116,7 +119,18 @@ def _month(
     differences = held(book.reader, found, closings)
     wrong += [f"not what the ledger says now: {one}" for one in differences or ()]
     said = f"Statement {found.number} of {month} is as it was closed"
-    return wrong, f"{said}." if differences is None else f"{said}, and the ledger says the same."
+    said += "." if differences is None else ", and the ledger says the same."
+    return wrong, said if public_key is not None else f"{said}\n{_unknown(kept, book)}"
+
+
+def _unknown(kept: ClosedStatement, book: common.OpenLedger) -> str:
+    """What is said where only the statement itself names the key."""
+    where = "" if book.key_file is None else f", as {book.key_file.with_name(FILE)} is not there"
+    return (
+        f"Its signature was checked with the key {kept.public_key.hex()}, which it names itself"
+        f"{where}: a person who can write the ledger can name another. Hold it against the key "
+        "that was published, or give that with --key."
+    )
 
 
 def _wrong(kept: ClosedStatement, hashed: str, public_key: bytes | None) -> Iterator[str]:
@@ -129,8 +143,13 @@ def _wrong(kept: ClosedStatement, hashed: str, public_key: bytes | None) -> Iter
             yield "its signature is wrong"
 
 
-def _read_key(path: Path) -> bytes:
+def _read_key(given: str) -> bytes:
+    """The key in a PEM file, or of these hex digits. Raises Failed."""
+    if _HEX.fullmatch(given):
+        return bytes.fromhex(given)
     try:
-        return key_of_pem(path.read_text(encoding="ascii"))
+        return key_of_pem(Path(given).read_text(encoding="ascii"))
+    except FileNotFoundError as error:
+        raise common.Failed(f"--key {given!r} is no file, and no key of 64 hex digits") from error
     except (OSError, ValueError) as error:
-        raise common.Failed(f"{path}: {error}") from error
+        raise common.Failed(f"{given}: {error}") from error

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 
+from proxy.core.statements.frozen import key_of_pem
 from tests.cli.test_statement_close import MONEY
 from tests.ledger.samples import make_record
 
@@ -64,6 +65,30 @@ def test_a_month_is_checked_in_the_ledger(call: Call, saved: Path) -> None:
     assert "a private key" in call("statement", "verify", "2026-10", "--key", private).stderr
     other.write_text("no key")
     assert call("statement", "verify", "2026-10", "--key", str(other)).exit_code == 1
+
+
+def test_a_copy_without_the_signing_key_says_which_key_was_taken(call: Call, saved: Path) -> None:
+    """A person who signs a forged statement anew names the own key in it."""
+    data_dir = saved.parents[1] / "var"
+    own = (data_dir / "ledger.ed25519.pem").read_text()
+    (data_dir / "ledger.ed25519.pem").unlink()
+    key = key_of_pem(saved.with_name("public.pem").read_text()).hex()
+    copy = call("statement", "verify", "2026-10")
+    assert copy.exit_code == 0, copy.output
+    first, told = copy.stdout.splitlines()
+    assert first.endswith("the ledger says the same.")
+    assert f"checked with the key {key}, which it names itself" in told and "--key" in told
+    assert "ledger.ed25519.pem is not there" in told
+    for given in (key, key.upper(), str(saved.with_name("public.pem"))):
+        known = call("statement", "verify", "2026-10", "--key", given)
+        assert (known.exit_code, known.stdout) == (0, f"{first}\n")
+    other = call("statement", "verify", "2026-10", "--key", "0" * 64)
+    assert other.exit_code == 3 and "signed with another key" in other.stdout
+    for given in (key[:-1], key + "0", "none.pem"):
+        wrong = call("statement", "verify", "2026-10", "--key", given)
+        assert wrong.exit_code == 1 and "no key of 64 hex digits" in wrong.stderr
+    (data_dir / "ledger.ed25519.pem").write_text(own)
+    assert call("statement", "verify", "2026-10").stdout == f"{first}\n"
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
