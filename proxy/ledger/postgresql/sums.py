@@ -36,10 +36,12 @@ NAMES: Final = tuple(name for name, _ in SUMS)
 # Rows as a reader finds them, in the order of the whole book.
 IN_THE_BOOK: Final = BookedRows("book", join="JOIN", sides=" AS sides")
 # Rows as the transaction finds them that adds some to one chain. The rows of other chains that it
-# sees are committed and therefore earlier.
+# sees are committed and therefore earlier. What a checkpoint covers is archived, and only waits to
+# be deleted.
 IN_ITS_CHAIN: Final = BookedRows(
     "records",
-    "({row}.chain <> p.chain OR {row}.chain_seq < p.chain_seq)",
+    "({row}.chain <> p.chain OR {row}.chain_seq < p.chain_seq) AND NOT EXISTS (SELECT 1 FROM "
+    "checkpoints AS c WHERE c.chain = {row}.chain AND c.chain_seq >= {row}.chain_seq)",
     join="JOIN",
     sides=" AS sides",
 )

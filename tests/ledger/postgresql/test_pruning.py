@@ -238,6 +238,21 @@ async def test_a_price_that_is_booked_meanwhile_is_not_missed(book: PostgresBook
     assert not verified(book).findings
 
 
+async def test_a_price_of_a_record_that_is_not_deleted_yet_moves_nothing(
+    book: PostgresBook,
+) -> None:
+    """As if it was deleted: the sums that were kept of it stay."""
+    await archived(book, order_of(book), clears=False)
+    before = book.reader().usage([], None, None, UTC)
+    late = make_record(902, adjusts=make_id(4), started_at_ms=START_MS + 5 * DAY_MS, **PRICE)
+    book.adjust([late], now_ms=LATER_MS)
+    found = {row["currency"]: row for row in book.reader().usage([], None, None, UTC)}
+    assert found["EUR"]["charge_nano"] == 80 and not found["EUR"]["requests"]
+    assert all(found[row["currency"]] == row for row in before)
+    assert not verified(book).findings
+    assert await cleared(book) == 24 and not verified(book).findings
+
+
 async def test_a_connection_that_is_lost_in_the_middle_changes_nothing(
     book: PostgresBook,
 ) -> None:
