@@ -102,8 +102,11 @@ def _past(reader: Reader, rules: Rules, currency: str, zone: ZoneInfo, now_ms: i
         if rules.uses(per):
             start_ms = window(per, now_ms, zone).start_ms
             from_ms = None if per is Per.TOTAL else start_ms
-            rows = reader.usage(list(_BY), from_ms, None, zone, sums=_COUNTED)
-            past += _sums(rows, rules, per, start_ms, currency)
+            of_period = rules.of_period(per)
+            # A key's models are many lines, and mostly no limit asks for them.
+            by = _BY if of_period.tell_calls_apart() else _BY[:2]
+            rows = reader.usage(list(by), from_ms, None, zone, sums=_COUNTED)
+            past += _sums(rows, of_period, start_ms, currency)
             for dimension in sorted(rules.dimensions(per)):
                 tag = None if dimension == END_USER else tag_of(dimension)
                 valued = reader.used_by_value(tag, start_ms)
@@ -132,18 +135,17 @@ def forget_others(quota: Quota, rules: Rules) -> None:
     quota.forget(rules.without(quota.limits()))
 
 
-def _sums(
-    rows: Iterable[UsageRow], rules: Rules, per: Per, start_ms: int, currency: str
-) -> Iterator[Past]:
-    """What each key used of each model in the window that began at `start_ms`, for its limits."""
+def _sums(rows: Iterable[UsageRow], rules: Rules, start_ms: int, currency: str) -> Iterator[Past]:
+    """What each line used in the window that began at `start_ms`, for the limits of `rules`."""
     for row in rows:
-        limits = _limits(
-            rules,
-            row["key"],
-            row["team"],
-            row["upstream"],
-            row["model"],
-            lambda limit: limit.per is per and limit.dimension is None,
+        key, team, model = row["key"], row["team"], row.get("model")
+        upstream = row.get("upstream", "")
+        assert isinstance(key, str) and isinstance(upstream, str), "every record has both"
+        limits = rules.limits_for(
+            key,
+            team if isinstance(team, str) else None,
+            upstream,
+            model if isinstance(model, str) else None,
         )
         if limits:
             known = {name: value for name, value in row.items() if isinstance(value, int)}
@@ -197,18 +199,3 @@ def _entries(
                     charge_nano=charge_nano,
                 ),
             )
-
-
-def _limits(
-    rules: Rules,
-    key: object,
-    team: object,
-    upstream: object,
-    model: object,
-    wanted: Callable[[Limit], bool],
-) -> tuple[Limit, ...]:
-    assert isinstance(key, str) and isinstance(upstream, str), "every record has both"
-    named = (team if isinstance(team, str) else None, model if isinstance(model, str) else None)
-    return tuple(
-        limit for limit in rules.limits_for(key, named[0], upstream, named[1]) if wanted(limit)
-    )

@@ -108,6 +108,30 @@ class Rules:
             aliases=self._aliases,
         )
 
+    def of_period(self, per: Per) -> Rules:
+        """The limits of this period alone, without those that count values apart."""
+
+        def of_it(limits: Limits) -> Limits:
+            return tuple(one for one in limits if one.per is per and one.dimension is None)
+
+        def named(groups: Mapping[str, Limits]) -> dict[str, Limits]:
+            # A key without limits of its own is no stranger, whom default limits hold for.
+            return {name: of_it(limits) for name, limits in groups.items()}
+
+        return Rules(
+            proxy=of_it(self._proxy),
+            upstreams=named(self._upstreams),
+            teams=named(self._teams),
+            keys=named(self._keys),
+            of_stranger=lambda key_id: of_it(self._of_stranger(key_id)),
+            aliases=self._aliases,
+        )
+
+    def tell_calls_apart(self) -> bool:
+        """Whether a request's model or upstream says which of the limits hold for it."""
+        everybodys = self.configured() + self._of_stranger("")
+        return any(limit.models or limit.scope is Scope.UPSTREAM for limit in everybodys)
+
     def limits_for(
         self, key_id: str, team: str | None, upstream: str, model: str | None
     ) -> LimitSet:

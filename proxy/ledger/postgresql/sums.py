@@ -87,10 +87,7 @@ def added_wide(source: str) -> tuple[str, ...]:
     return tuple(
         statement
         for family in FAMILIES
-        for statement in (
-            _named(source, family),
-            *(_folded(table, span, source, family) for table, span in family.wide),
-        )
+        for statement in (_named(source, family), _folded(source, family))
     )
 
 
@@ -103,17 +100,26 @@ def _named(source: str, family: SpanFamily) -> str:
     )
 
 
-def _folded(table: str, span: str, source: str, family: SpanFamily) -> str:
-    """A statement that adds the rows of `source` to a wide table; their groups have numbers."""
+def _folded(source: str, family: SpanFamily) -> str:
+    """A statement that adds the rows of `source` to the wide tables; their groups have numbers.
+
+    Looking for the numbers costs as much as a table does, so that it is done once for all tables.
+    """
     groups = ", ".join(family.groups)
-    return f"""
-INSERT INTO {table} (group_id, bucket_ms, {_NAMES})
-SELECT g.id, s.span_ms, {", ".join(f"s.{name}" for name in NAMES)}
-FROM (
-  SELECT {span.format(at="at")} AS span_ms, {groups}, {_summed()}
-  FROM ({source}) AS rows GROUP BY 1, {groups}
-) AS s JOIN {family.names} AS g ON {_same_group(family)}
+    added = [
+        f"""INSERT INTO {table} (group_id, bucket_ms, {_NAMES})
+SELECT group_id, {span.format(at="at")}, {_summed()} FROM summed GROUP BY 1, 2
 ON CONFLICT (group_id, bucket_ms) DO UPDATE SET {_added(table, NAMES)}"""
+        for table, span in family.wide
+    ]
+    before = "".join(f", added_{n} AS ({statement})" for n, statement in enumerate(added[:-1]))
+    return f"""
+WITH summed AS MATERIALIZED (
+  SELECT g.id AS group_id, s.at, {", ".join(f"s.{name}" for name in NAMES)}
+  FROM (
+    SELECT {bucket("at")} AS at, {groups}, {_summed()} FROM ({source}) AS rows GROUP BY 1, {groups}
+  ) AS s JOIN {family.names} AS g ON {_same_group(family)}
+){before} {added[-1]}"""
 
 
 def _same_group(family: SpanFamily) -> str:

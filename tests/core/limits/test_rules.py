@@ -8,6 +8,15 @@ import pytest
 
 from proxy.config.limits import rules_of
 from proxy.config.loader import ConfigError, load
+from proxy.config.settings import (
+    Defaults,
+    KeySettings,
+    LimitDefaults,
+    LimitSettings,
+    Settings,
+    UpstreamSettings,
+)
+from proxy.core.calendar import Per
 from proxy.core.limits import rules
 from proxy.core.limits.limit import Enforce
 from proxy.core.limits.rules import Rules
@@ -211,3 +220,44 @@ def test_what_cannot_be_counted_is_refused_with_its_remedy(
 def test_names_may_differ_where_identities_would_not(tmp_path: Path) -> None:
     text = 'limits: ["5 USD/month", {limit: "4 USD/month", name: early, enforce: warn}]\nteams: {t: {limits: ["5 USD/month"]}}\nkeys: {t: {secret: s, limits: ["5 USD/month"]}}'
     assert len(made(tmp_path, HEAD + text).configured()) == 6
+
+
+@pytest.mark.parametrize(
+    ("proxy", "upstream", "key", "apart"),
+    [
+        ("1 requests/month", "9 requests/day", "1 requests/month", False),
+        ("1 requests/month for gpt-*", "9 requests/day", "1 requests/month", True),
+        ("1 requests/month", "9 requests/month", "1 requests/month", True),
+        ("1 requests/month", "9 requests/day", "1 requests/month for m", True),
+        ("1 requests/month", "9 requests/day for m", "1 requests/month per end_user", False),
+    ],
+)
+def test_whether_a_periods_limits_ask_for_model_or_upstream(
+    tmp_path: Path, proxy: str, upstream: str, key: str, apart: bool
+) -> None:
+    config = Settings(
+        data_dir=tmp_path,
+        limits=(LimitSettings(limit=proxy),),
+        upstreams={
+            "u": UpstreamSettings(base_url="http://h", limits=(LimitSettings(limit=upstream),))
+        },
+        keys={"k": KeySettings(limits=(LimitSettings(limit=key),))},
+    )
+    rules = rules_of(config)
+    monthly = rules.of_period(Per.MONTH)
+    assert monthly.tell_calls_apart() is apart
+    whole = rules.limits_for("k", None, "u", "m")
+    assert monthly.limits_for("k", None, "u", "m") == tuple(
+        limit for limit in whole if limit.per is Per.MONTH and limit.dimension is None
+    )
+
+
+def test_a_key_without_a_limit_of_the_period_is_no_stranger_to_it(tmp_path: Path) -> None:
+    config = Settings(
+        data_dir=tmp_path,
+        keys={"k": KeySettings(limits=(LimitSettings(limit="1 requests/day"),))},
+        defaults=Defaults(key=LimitDefaults(limits=(LimitSettings(limit="5 requests/month"),))),
+    )
+    monthly = rules_of(config).of_period(Per.MONTH)
+    assert monthly.limits_for("k", None, "u", None) == ()
+    assert len(monthly.limits_for("stranger", None, "u", None)) == 1
