@@ -125,13 +125,17 @@ WITH summed AS MATERIALIZED (
 def _same_group(family: SpanFamily) -> str:
     """The condition that `g` and `s` are of one group.
 
-    Null is equal to null in arrays, and arrays are hashed: IS NOT DISTINCT FROM would compare each
-    row with each group.
+    A key has few groups, which its index finds. Without a key each row would be compared with each
+    group; so they are hashed as arrays, in which null is equal to null.
     """
     equal = [f"g.{name} = s.{name}" for name in family.groups if name in _NEVER_NULL]
     rest = [name for name in family.groups if name not in _NEVER_NULL]
-    arrays = [f"ARRAY[{', '.join(f'{row}.{name}' for name in rest)}]" for row in "gs"]
-    return " AND ".join([*equal, " = ".join(arrays)])
+    if "key_id" in family.groups:
+        equal += [f"g.{name} IS NOT DISTINCT FROM s.{name}" for name in rest]
+    else:
+        arrays = [f"ARRAY[{', '.join(f'{row}.{name}' for name in rest)}]" for row in "gs"]
+        equal.append(" = ".join(arrays))
+    return " AND ".join(equal)
 
 
 def _summed() -> str:
