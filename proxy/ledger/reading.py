@@ -19,6 +19,7 @@ from proxy.core.records.anchors import Anchor
 from proxy.core.records.canonical import COLUMNS, Value, record_from
 from proxy.core.records.checkpoints import RecordProof
 from proxy.core.statements.closing import ClosedStatement, Closing
+from proxy.core.statements.tally import SUMS
 from proxy.core.usage import UsageRecord
 from proxy.ledger.archives import Archive
 from proxy.ledger.kept_answers import KeptAnswer as KeptAnswer
@@ -35,21 +36,7 @@ from proxy.ledger.verification import VerifyStep
 PAGE_SEQS = 256  # a quarter of a megabyte in the file, two in memory, some milliseconds of reading
 
 # What `Reader.usage` sums, in the order of a row: every ledger has these.
-ALL_SUMS: Final = (
-    "requests",
-    "input_tokens",
-    "cached_tokens",
-    "cache_write_tokens",
-    "cache_write_long_tokens",
-    "output_tokens",
-    "reasoning_tokens",
-    "searches",
-    "cost_nano",
-    "charge_nano",
-    "reported_requests",
-    "unpriced_requests",
-    "inconsistent_requests",
-)
+ALL_SUMS: Final = SUMS
 # What its `by` may name, beside `label:NAME` and `tag:NAME`.
 GROUPED_BY: Final = (
     *("team", "key", "model", "upstream", "end_user"),

@@ -248,6 +248,8 @@ class BrowserPages:
         form = await self._read(request)
         if visitor is not None:
             self._sign_in.check_token(visitor.seed, form.get("token"))
+            if (cookie := browser.cookies(headers).get(COOKIE)) is not None:
+                self._sign_in.end(cookie, self._services.now_ms())
         return _go(PATH, [set_cookie(headers, COOKIE, "", 0)])
 
     async def _read(self, request: web.Request) -> dict[str, str]:

@@ -1,7 +1,8 @@
 """Who looks at a page: a cookie that stands for a secret, and a bound on wrong ones.
 
 Nothing is kept of a sign-in. The cookie names the key, or the token of an administrator, and proves
-that its secret was known. It is looked at with each request, so it ends with that secret.
+that its secret was known. It is looked at with each request, so it ends with that secret. What this
+process keeps are the cookies that were signed out, until their hour is over.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ _PARTS: Final = 3
 
 FAILURES_MAX: Final = 10  # wrong secrets from one address within
 FAILURES_S: Final = 60
+ENDED_MAX: Final = 10_000  # cookies that were signed out; beyond, the oldest are forgotten
 ADDRESSES_MAX: Final = 10_000  # that have a count of their own; all further ones share one
 
 
@@ -39,12 +41,28 @@ class SignIn:
 
     def __init__(self, key: bytes) -> None:
         self._key = key
+        self._ended: dict[bytes, int] = {}  # the proof of each, and when its hour is over
 
     def cookie(self, name: str, secret: bytes, now_ms: int) -> str:
         """The cookie of the holder of this name, who proved it by this secret."""
         digest, holder = hashlib.sha256(secret).digest(), name.encode()
         until_s = now_ms // 1000 + LASTS_S
-        return f"{until_s}.{_text(holder)}.{_text(self._proof(digest, holder, until_s))}"
+        proof = self._proof(digest, holder, until_s)
+        # The same holder in the same second has the same cookie: a new sign-in is good again.
+        self._ended.pop(proof, None)
+        return f"{until_s}.{_text(holder)}.{_text(proof)}"
+
+    def end(self, cookie: str, now_ms: int) -> None:
+        """A cookie that somebody signs out is good here no more, nor is any copy of it."""
+        parts = cookie.split(".")
+        proof = _bytes(parts[-1])
+        if len(parts) != _PARTS or not proof:
+            return
+        now_s = now_ms // 1000
+        self._ended = {one: until_s for one, until_s in self._ended.items() if until_s > now_s}
+        if len(self._ended) >= ENDED_MAX:
+            self._ended.pop(next(iter(self._ended)))
+        self._ended[proof] = now_s + LASTS_S
 
     def holder(
         self, cookie: str, digests_of: Callable[[str], Iterable[bytes]], now_ms: int
@@ -60,7 +78,7 @@ class SignIn:
         if holder is None or proof is None or len(parts[0]) > 12:
             return None
         until_s, name = int(parts[0]), holder.decode("utf-8", "replace")
-        if not now_ms < until_s * 1000 <= now_ms + LASTS_S * 1000:
+        if not now_ms < until_s * 1000 <= now_ms + LASTS_S * 1000 or proof in self._ended:
             return None
         for digest in digests_of(name):
             if hmac.compare_digest(proof, self._proof(digest, holder, until_s)):

@@ -178,6 +178,7 @@ class TeamPages:
         cookie = browser.cookies(request.headers).get(COOKIE)
         if cookie is not None:
             self._sign_in.check_token(cookie, form.get("token"))
+            self._sign_in.end(cookie, self._services.now_ms())
         self._go(request, HOME, set_cookie(request.headers, COOKIE, "", 0))
 
     async def _read(self, request: Request) -> dict[str, str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from proxy.admin.pages.admin_pages import TEMPLATES
+from proxy.admin.pages.visitors import COOKIE
 from proxy.dataplane.pages.sign_in import FAILURES_MAX
 from tests.admin.pages.office import (
     FOR_ADMINS,
@@ -218,8 +219,14 @@ async def test_signing_out_takes_the_cookie(tmp_path: Path) -> None:
         await one.get("/ui")
         assert (await one.post("/ui/sign-out", {"token": "x"}))[0] == 403
         assert "Overview" in (await one.get("/ui"))[1]
+        copied = {"Cookie": f"{COOKIE}={one.cookie}"}
+        async with admin_browser(admin) as other:
+            assert "Overview" in (await other.get("/ui", headers=copied))[1]
         assert (await one.post("/ui/sign-out", {"token": one.form}))[0] == 303
         assert "Your admin token" in (await one.get("/ui"))[1]
+        async with admin_browser(admin) as other:
+            assert "Your admin token" in (await other.get("/ui", headers=copied))[1]
+        assert (await one.sign_in(ADMIN))[0] == 303 and "Overview" in (await one.get("/ui"))[1]
 
 
 async def test_wrong_tokens_are_bounded(tmp_path: Path) -> None:

@@ -63,6 +63,25 @@ def test_it_ends_with_its_secret() -> None:
         MADE.tenant(COOKIE, ring(alice=key(SECRET, expires="2026-01-01")), NOW_MS)
 
 
+def test_a_cookie_that_was_signed_out_is_good_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, keys = SignIn(b"k" * 32), ring(alice=key(SECRET), bob=key(BOB))
+    bobs = made.cookie("bob", BOB, NOW_MS)
+    made.end(COOKIE, NOW_MS)
+    # The last character of base64 has bits that stand for nothing.
+    alike = [COOKIE[:-1] + last for last in "AEIMQUYcgkosw048BFJNRVZdhlptx159"]
+    assert [made.tenant(one, keys, NOW_MS) for one in (COOKIE, *alike)] == [None] * 33
+    assert made.tenant(bobs, keys, NOW_MS) is not None
+    assert made.tenant(made.cookie("alice", SECRET, NOW_MS), keys, NOW_MS) is not None
+    for text in ("", "..", "1.2", "x" * 22, "1.YQ.é"):
+        made.end(text, NOW_MS)
+    monkeypatch.setattr(sign_in, "ENDED_MAX", 3)
+    for n in range(9):
+        made.end(made.cookie(f"k{n}", SECRET, NOW_MS), NOW_MS)
+    assert len(made._ended) == 3
+    made.end(bobs, NOW_MS + 2 * 3_600_000)
+    assert len(made._ended) == 1, "those whose hour is over are forgotten"
+
+
 def test_a_form_is_good_for_its_browser_alone() -> None:
     nonce = MADE.nonce()
     MADE.check_token(nonce, MADE.token(nonce))

@@ -9,7 +9,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from proxy.dataplane.pages.sign_in import FAILURES_MAX, FORM_COOKIE
+from proxy.dataplane.pages.sign_in import COOKIE, FAILURES_MAX, FORM_COOKIE
 from tests.admin.test_tenants import KEYS_PATH, MadeKeys, desk
 from tests.dataplane.endpoints.test_team_usage import BLOCKS, KEYS, LEADS, TEAMS
 from tests.dataplane.pages.visitor import PAGES, site, visitor
@@ -119,8 +119,13 @@ async def test_signing_out_takes_the_cookie_and_a_foreign_form_does_nothing(
             status, text, _ = await one.post("/ui/sign-out", fields, headers=said)
             assert status == 403 and "nothing was" in text
         assert "lead of" in (await one.get("/ui"))[1]
+        copied = {"Cookie": f"{COOKIE}={one.cookie}"}
         assert (await one.post("/ui/sign-out", token, headers={"Origin": "null"}))[0] == 303
         assert one.cookie is None and "Your API key" in (await one.get("/ui"))[1]
+        async with visitor(admin) as other:
+            assert "Your API key" in (await other.get("/ui", headers=copied))[1]
+        await one.sign_in(KEYS["alice"])
+        assert "lead of" in (await one.get("/ui"))[1]
 
 
 async def test_what_no_form_of_ours_sends_is_refused_with_a_page(tmp_path: Path) -> None:
