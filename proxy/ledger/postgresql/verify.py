@@ -6,13 +6,22 @@ chain that is gone as a whole is missed too.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import msgspec
 
-from proxy.core.records.canonical import COLUMNS, GENESIS
-from proxy.core.records.chain import FINDINGS_MAX, ChainPlace, ChainWalk, Flaw, Head, Link, row_text
+from proxy.core.records.canonical import COLUMNS, GENESIS, HASH_VERSION, canonical
+from proxy.core.records.chain import (
+    FINDINGS_MAX,
+    ChainPlace,
+    ChainWalk,
+    Exactly,
+    Flaw,
+    Head,
+    Link,
+    row_text,
+)
 from proxy.ledger import audit_chain, closed, credit_chain
 from proxy.ledger.credit_chain import CREDIT_COLUMNS, LINK_COLUMNS
 from proxy.ledger.months import months_step
@@ -54,6 +63,7 @@ LEFT JOIN LATERAL (SELECT chain_seq, hash FROM checkpoints WHERE checkpoints.cha
   ORDER BY chain_seq DESC LIMIT 1) AS pruned ON true"""
 # What is hashed as a row's seq is its place in its chain.
 _ROW: Final = ", ".join("chain_seq AS seq" if name == "seq" else name for name in COLUMNS)
+_SEQ, _VERSION, _HASHED = (COLUMNS.index(name) for name in ("seq", "hash_version", "prev_hash"))
 _ROWS: Final = (
     f"SELECT {_ROW} FROM records WHERE chain = %s AND chain_seq > %s AND chain_seq <= %s "
     "ORDER BY chain_seq LIMIT %s"
@@ -153,10 +163,10 @@ def records_step(connection: Connection, place: str | None, key: bytes | None) -
         walk = _walk(chain=stands.chain, at=stands.at, key=key)
     at = walk.place
     rows = connection.execute(_ROWS.encode(), (chain, at.seq, at.through, STEP_ROWS)).fetchall()
-    links, exactly = _links(rows)
+    links = list(map(_link, rows))
     upto = links[-1][0] if len(links) == STEP_ROWS else at.through
     heads: list[Head] = connection.execute(_HEADS, (chain, at.seq, upto)).fetchall()
-    walk.page(links, heads, exactly.__getitem__)
+    walk.page(links, heads, _exactly(rows))
     following: BookPlace | None = BookPlace(chain, walk.place, alone)
     problems: list[Flaw] = []
     begun: ChainWalk | None = None  # the next chain, whose checkpoint is looked at now
@@ -189,10 +199,10 @@ def _newest_step(connection: Connection, key: bytes | None) -> VerifyStep:
     for chain, at_seq, at_hash, through in newest:
         place = ChainPlace(through, at_seq, at_hash, at_seq)
         walk = _walk(chain=chain, at=place, key=key)
-        rows = connection.execute(_ROWS.encode(), (chain, at_seq, through, 2 * STEP_ROWS))
-        links, exactly = _links(rows.fetchall())
+        bounds = (chain, at_seq, through, 2 * STEP_ROWS)
+        rows = connection.execute(_ROWS.encode(), bounds).fetchall()
         heads: list[Head] = connection.execute(_HEADS, (chain, at_seq, through)).fetchall()
-        walk.page(links, heads, exactly.__getitem__)
+        walk.page(map(_link, rows), heads, _exactly(rows))
         walk.end()
         walks.append(walk)
     sums = newest_rollups(connection)
@@ -232,18 +242,25 @@ def begun_chain(connection: Connection, chain: str, key: bytes | None) -> ChainW
     return walk
 
 
-def _links(
-    rows: Iterable[tuple[Any, ...]],
-) -> tuple[list[Link], dict[int, tuple[str, bytes | None]]]:
-    """The rows of a chain, and the id and bytes of each by its seq."""
-    links: list[Link] = []
-    exactly: dict[int, tuple[str, bytes | None]] = {}
-    for row in rows:
-        stored = dict(zip(COLUMNS, row, strict=True))
-        seq, text = stored["seq"], row_text(stored)
-        links.append((seq, text or b"", stored["prev_hash"], stored["hash"]))
-        exactly[seq] = (stored["id"], text)
-    return links, exactly
+def _link(row: tuple[Any, ...]) -> Link:
+    if row[_VERSION] == HASH_VERSION:
+        text: bytes | None = canonical(row[:_HASHED])  # a column of text holds no bytes here
+    else:
+        text = row_text(dict(zip(COLUMNS, row, strict=True)))
+    return row[_SEQ], text or b"", row[-2], row[-1]
+
+
+def _exactly(rows: Sequence[tuple[Any, ...]]) -> Exactly:
+    """The id and the bytes of any of these rows, by its seq."""
+    by_seq: dict[int, tuple[Any, ...]] = {}
+
+    def found(seq: int) -> tuple[str, bytes | None]:
+        if not by_seq:  # few books have a row that this is asked of
+            by_seq.update((row[_SEQ], row) for row in rows)
+        stored = dict(zip(COLUMNS, by_seq[seq], strict=True))
+        return stored["id"], row_text(stored)
+
+    return found
 
 
 def _gaps(connection: Connection) -> Iterator[Flaw]:
