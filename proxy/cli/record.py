@@ -115,6 +115,13 @@ def _show_archived(
         found = common.ask(lambda: archived.record_in(archive, book.reader.archives(), id))
     if not found:
         raise _missing(book, id, archive)
+    # What corrects it may have been booked in a month that is in the ledger still.
+    found += common.ask(lambda: book.reader.adjustments(id))
+    if book.key_file is None:
+        click.echo(
+            "Note: corrections that the ledger still has are shown where it is, and not here.",
+            err=True,
+        )
     if as_json:
         first, *others = map(flat, found)
         common.print_json(first | {"adjustments": others})

@@ -11,11 +11,14 @@ import pytest
 from click.testing import Result
 
 from proxy.cli import admin_client
-from tests.accounting.archiving.years import old_ledger, old_shared_ledger
+from proxy.config.loader import load
+from proxy.core.usage import UsageRecord
+from proxy.ledger import connect
+from tests.accounting.archiving.years import PRICED, old_ledger, old_shared_ledger
 from tests.admin.test_tenants import desk
 from tests.cli.test_desk import called
 from tests.ledger.postgresql.books import books
-from tests.ledger.samples import make_id
+from tests.ledger.samples import make_id, make_record
 from tests.notify.receiver import hook
 from tests.support.postgres import postgres
 
@@ -84,6 +87,28 @@ def test_an_archived_record_is_shown_and_proved_from_its_file(call: Call, old: P
     (old / "archive" / "ledger-2026-02.parquet").write_text("another")
     result = call("record", "show", id, "--archive", "archive")
     assert result.exit_code == 1 and "is not the file that the ledger named" in result.stderr
+
+
+def test_an_archived_record_is_shown_with_what_was_booked_for_it_later(
+    call: Call, old: Path
+) -> None:
+    """Its price may have come in a month that is still in the ledger."""
+    id = make_id(7)
+    late = make_record(90, kind="adjustment", adjusts=id, reason="late price", **PRICED)
+    asyncio.run(adjust(old, late))
+    before = json.loads(call("record", "show", id, "--json").stdout)
+    assert [one["reason"] for one in before["adjustments"]] == ["late price"]
+    call(*ARCHIVE, *FORCE, "--yes")
+    found = json.loads(call("record", "show", id, "--json", "--archive", "archive").stdout)
+    for one in (before, *before["adjustments"]):
+        one.pop("explanation")
+    assert found == before
+
+
+async def adjust(home: Path, record: UsageRecord) -> None:
+    ledger = await connect(load(home / "config.yaml", {}).settings.ledger.url, home / "var")
+    await ledger.adjust([record])
+    await ledger.aclose()
 
 
 def test_what_needs_archived_records_says_where_they_are(call: Call, old: Path) -> None:
