@@ -289,6 +289,10 @@ class Reader(BookReader, Protocol):
         """
         ...
 
+    def has_signatures(self) -> bool:
+        """Whether a month is sealed or closed: then the key that signed it has to be here."""
+        ...
+
     def listed(self, choice: RowChoice, before: int | None = None, most: int = 50) -> Listing:
         """At most so many rows of the choice, those that started last first.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -39,6 +40,23 @@ def month_signer(path: Path, *, make: bool) -> MonthSigner | None:
         raise LedgerError(
             f"{path} holds no ed25519 key in PEM without a password: restore it from a backup"
         ) from error
+    return signer
+
+
+def own_signer(path: Path, has_signatures: Callable[[], bool]) -> MonthSigner:
+    """The signer of the key in the file, which is made unless a book with signatures misses it.
+
+    Raises LedgerError with the remedy.
+    """
+    if not path.exists() and has_signatures():
+        raise LedgerError(
+            f"the key that signed this ledger's months is missing: restore {path} from a backup, "
+            "or copy it from another process that shares the ledger. If it is lost for good, make "
+            f"another one with `openssl genpkey -algorithm ed25519 -out {path}`, and keep the old "
+            "public key: `ledger verify` tells each earlier month as signed with another one"
+        )
+    signer = month_signer(path, make=True)
+    assert signer is not None, "a key is made"
     return signer
 
 

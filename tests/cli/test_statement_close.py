@@ -89,3 +89,14 @@ async def test_the_running_process_closes(tmp_path: Path) -> None:
         assert closing.digest in result.stderr
         result = await called(tmp_path, "statement", "close", "2026-10")
         assert result.exit_code == 1 and "is closed for all teams" in result.stderr
+
+
+def test_a_key_that_is_gone_is_not_replaced(call: Call, book: Book) -> None:
+    data_dir = book(make_record(1, **MONEY))
+    assert call("statement", "close", "2026-10").exit_code == 0
+    (data_dir / "ledger.ed25519.pem").unlink()
+    result = call("statement", "close", "2026-11")
+    assert (
+        result.exit_code == 1 and "key that signed this ledger's months is missing" in result.stderr
+    )
+    assert not (data_dir / "ledger.ed25519.pem").exists()

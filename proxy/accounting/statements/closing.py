@@ -23,7 +23,7 @@ from proxy.journal import JournalFigures
 from proxy.ledger import Ledger, LedgerOutdated, Reader
 from proxy.ledger.closed import CLOSE_ACTION
 from proxy.ledger.sharing import Instance, InstanceState
-from proxy.ledger.signing import month_signer
+from proxy.ledger.signing import own_signer
 
 if TYPE_CHECKING:
     from proxy.ledger.ed25519 import MonthSigner
@@ -85,8 +85,7 @@ class Closer:
 
     async def close(self, order: CloseOrder, who: Who) -> ClosedStatement:
         """Close the month. Raises CloseRefused, LedgerError and LedgerUnavailable."""
-        signer = await asyncio.to_thread(month_signer, self._signing_key, make=True)
-        assert signer is not None, "a key is made"
+        signer = await asyncio.to_thread(own_signer, self._signing_key, self._reader.has_signatures)
         closings = Closings(await asyncio.to_thread(self._reader.closings))
         zone = zone_of(closings, order.team, order.zone, self._zone)
         start, end = month_of(order.month, zone)

@@ -43,7 +43,7 @@ from proxy.ledger.postgresql.sharing import connect_sharing as connect_sharing
 from proxy.ledger.postgresql.take_over import take_over as take_over
 from proxy.ledger.postgresql.worker import Worker
 from proxy.ledger.sealing_key import read_key, sealing_key
-from proxy.ledger.signing import month_signer
+from proxy.ledger.signing import own_signer
 
 _T = TypeVar("_T")
 _LOG = logging.getLogger("tollkeeper.ledger")
@@ -185,9 +185,8 @@ class PostgresLedger:
     def _sealed(
         self, loop: asyncio.AbstractEventLoop, zone: tzinfo, signing_key: Path
     ) -> list[SealedMonth]:
-        signer = month_signer(signing_key, make=True)
-        assert signer is not None, "a key is made"
         reader, done = PostgresReader(self._line.url), []
+        signer = own_signer(signing_key, reader.has_signatures)
         for row in due_months(reader.months, zone, _wall_clock_ms(), signer):
             added = self._ordered(partial(_add_month, row))
             if not asyncio.run_coroutine_threadsafe(added, loop).result():

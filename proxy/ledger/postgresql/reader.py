@@ -207,6 +207,12 @@ class PostgresReader:
         with self._connections.reading() as connection:
             return archives(connection)
 
+    def has_signatures(self) -> bool:
+        """See `Reader.has_signatures`."""
+        with self.months() as book:
+            sealed = book.month_before(None) is not None
+        return sealed or bool(self.closings())
+
     def closings(self) -> list[Closing]:
         """See `BookReader.closings`."""
         with self._connections.reading() as connection:

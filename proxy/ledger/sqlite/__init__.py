@@ -39,7 +39,7 @@ from proxy.ledger import (
 from proxy.ledger.archives import Archive, ArchiveOrder, DueMonth
 from proxy.ledger.months import MonthRow, due_months
 from proxy.ledger.sealing_key import sealing_key
-from proxy.ledger.signing import month_signer
+from proxy.ledger.signing import own_signer
 from proxy.ledger.sqlite import closings
 from proxy.ledger.sqlite.archive import ARCHIVES_SINCE
 from proxy.ledger.sqlite.backup import back_up as back_up
@@ -204,8 +204,7 @@ class SqliteLedger:
     def _sealed(
         self, loop: asyncio.AbstractEventLoop, zone: tzinfo, signing_key: Path
     ) -> list[SealedMonth]:
-        signer = month_signer(signing_key, make=True)
-        assert signer is not None, "a key is made"
+        signer = own_signer(signing_key, SqliteReader(self._path).has_signatures)
         done = []
         for row in due_months(partial(reading_months, self._path), zone, _wall_clock_ms(), signer):
             added = self._changing(partial(_add_month, row))

@@ -169,6 +169,16 @@ class SqliteReader:
         with self._reading() as connection:
             return archives(connection)
 
+    def has_signatures(self) -> bool:
+        """See `Reader.has_signatures`."""
+        with self._reading() as connection:
+            if schema_version(connection, self.name) < MONTHS_SINCE:
+                return False
+            sealed = SqliteMonths(connection).month_before(None) is not None
+            return sealed or (
+                self._has_statements(connection) and bool(closings.listed(connection))
+            )
+
     def closings(self) -> list[Closing]:
         """See `BookReader.closings`."""
         with self._reading() as connection:

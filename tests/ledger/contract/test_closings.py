@@ -67,6 +67,7 @@ def flaws(ledgers: BookUnderTest, *, key_file: Path | None = None) -> list[str]:
 
 async def test_what_is_stored_is_read_again_with_its_audit(ledgers: BookUnderTest) -> None:
     ledgers.book(make_record())
+    assert not ledgers.reader().has_signatures()
     first = closed(ledgers.key_file)
     second = closed(ledgers.key_file, 2, first.closing.digest, "模型 'x'")
     ledger = await ledgers.open(ledgers.key_file)

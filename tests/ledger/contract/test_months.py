@@ -82,6 +82,24 @@ async def test_each_month_that_is_over_is_sealed_once(
     assert (part.rows, part.seals) == (RECORDS, 2)
 
 
+async def test_a_key_that_is_gone_is_not_replaced_by_another_one(
+    forty_days: BookUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each month that it had signed would be told as signed with another key, for ever."""
+    assert not forty_days.reader().has_signatures()
+    await sealed(forty_days, monkeypatch, 31)
+    assert forty_days.reader().has_signatures()
+    key = forty_days.directory / FILE
+    kept = key.read_bytes()
+    key.unlink()
+    with pytest.raises(LedgerError, match=r"is missing: restore .*ed25519.pem from a backup"):
+        await sealed(forty_days, monkeypatch, 90)
+    assert not key.exists()
+    key.write_bytes(kept)
+    [second] = await sealed(forty_days, monkeypatch, 90)
+    assert second.month == "2026-12" and not verified(forty_days).findings
+
+
 async def test_an_auditor_accepts_the_proof_without_this_program(
     forty_days: BookUnderTest, monkeypatch: pytest.MonkeyPatch, chunk: int
 ) -> None:
