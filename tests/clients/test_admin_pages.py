@@ -11,6 +11,8 @@ import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+from proxy.admin.pages.admin_pages import FILES, TEMPLATES
+from proxy.dataplane.pages.rendering import Rendering
 from tests.admin.pages.office import office
 from tests.admin.test_tenants import Desk
 from tests.clients.chromium import Tab, tab
@@ -18,6 +20,13 @@ from tests.clients.test_browser import browser
 from tests.clients.test_pages import accessible
 from tests.dataplane.endpoints.test_team_usage import ADMIN, BLOCKS, KEYS
 from tests.support.waiting import until
+
+OIDC = {
+    "issuer": "https://login.example.com",
+    "client_id": "tollkeeper",
+    "client_secret": "s3cr3t+9Qm2/ZtW8rLx2PbNc7HsD",
+    "redirect": "https://gateway.example.com/ui/oidc",
+}
 
 
 class Story:
@@ -44,7 +53,7 @@ async def signed_in(tmp_path: Path) -> AsyncIterator[tuple[Desk, Story]]:
     program = await browser(tmp_path / "chromium")
     teams = {**BLOCKS["teams"], "research": {"limits": ["9 requests/month", "500 USD/month"]}}
     async with (
-        office(tmp_path / "proxy", teams=teams) as admin,
+        office(tmp_path / "proxy", teams=teams, admin={"oidc": OIDC}) as admin,
         tab(program, tmp_path / "profile") as page,
     ):
         for _ in range(5):
@@ -132,5 +141,27 @@ async def test_stories_by_the_keyboard_without_scripts(tmp_path: Path) -> None:
             "suspend a key": 3,
             "create a key": 3,
         }
+        await story.follow("Ledger")
+        await story.follow("Verify the audit")
+        assert "Every entry of the audit is as it was written" in await page.text()
+        await accessible(page, "admin-verified")
+        await page.open(f"http://{admin.proxy.server.addresses.admin}/ui/nowhere")
+        assert "There is no such page" in await page.text()
+        await accessible(page, "admin-error")
+        await page.open(f"http://{admin.proxy.server.addresses.admin}/ui")
         await story.follow("Sign out")
-        assert "Your admin token" in await page.text()
+        text = await page.text()
+        assert "Your admin token" in text and "sign in at login.example.com" in text
+        await accessible(page, "admin-sign-in")
+        await arrived(page)
+
+
+async def arrived(page: Tab) -> None:
+    """The page behind a sign-in at a provider goes on by itself: here it stays."""
+    html = Rendering(FILES, TEMPLATES).page("arrived", who="ann@example.com").decode()
+    staying = re.sub(r"<meta http-equiv=.?refresh[^>]*>", "", html)
+    assert staying != html
+    frame = (await page.call("Page.getFrameTree"))["frameTree"]["frame"]["id"]
+    await page.call("Page.setDocumentContent", frameId=frame, html=staying)
+    assert "signed in as ann@example.com" in await page.text()
+    await accessible(page, "admin-arrived")
