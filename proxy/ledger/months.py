@@ -74,12 +74,18 @@ class MonthBook(Protocol):
         """The first month that ends behind that seq."""
         ...
 
-    def booked_behind(self, seq: int) -> int | None:
-        """When the first batch that ends behind that seq was booked, in Unix ms."""
+    def booked_behind(self, seq: int, now_ms: int) -> int | None:
+        """When the first batch that ends behind that seq was booked, in Unix ms.
+
+        One whose time is yet to come is passed over: the clock was ahead.
+        """
         ...
 
-    def last_before(self, seq: int, ms: int) -> int:
-        """The end of the last batch behind that seq that comes before all booked since a time."""
+    def last_before(self, seq: int, ms: int, now_ms: int) -> int:
+        """The end of the last batch behind that seq that was booked before a time.
+
+        It comes before all that were booked since then, but for those whose time is yet to come.
+        """
         ...
 
     def placed(self, id: str) -> tuple[int, int] | None:
@@ -299,10 +305,11 @@ def _next_month(
 ) -> tuple[int, int, str] | None:
     """The last seq of the month behind `after`, its end and its name; None: it is not over.
 
-    A clock that was set back opens no month again: its records count in the next one.
+    A clock that was set back opens no month again: its records count in the next one. What was
+    booked while it was ahead, beyond today, counts where it stands.
     """
     with reading() as book:
-        first_ms = book.booked_behind(after)
+        first_ms = book.booked_behind(after, now_ms)
         if first_ms is None:
             return None
         booked_ms = first_ms if until_ms is None else max(first_ms, until_ms)
@@ -310,7 +317,7 @@ def _next_month(
         assert span.end_ms is not None, "a month ends"
         if span.end_ms > now_ms:
             return None
-        through = book.last_before(after, span.end_ms)
+        through = book.last_before(after, span.end_ms, now_ms)
     start = datetime.fromtimestamp(booked_ms // 1000, zone)
     return through, span.end_ms, f"{start.year:04d}-{start.month:02d}"
 

@@ -40,10 +40,10 @@ class Shelf:
     def month_behind(self, seq: int) -> MonthRow | None:
         return next((month for month in self.months if month.seq > seq), None)
 
-    def booked_behind(self, seq: int) -> int | None:
+    def booked_behind(self, seq: int, now_ms: int) -> int | None:
         return FIRST_MS + seq * DAY_MS if seq < self.days else None
 
-    def last_before(self, seq: int, ms: int) -> int:
+    def last_before(self, seq: int, ms: int, now_ms: int) -> int:
         return min(self.days, (ms - FIRST_MS) // DAY_MS)
 
     def placed(self, id: str) -> tuple[int, int] | None:

@@ -24,10 +24,13 @@ _BEHIND: Final = f"SELECT {_COLUMNS} FROM months WHERE seq > %s ORDER BY seq LIM
 _BEGIN: Final = """
 SELECT coalesce((SELECT max(seq) FROM checkpoints), (SELECT min(seq - rows) FROM heads), 0)"""
 _ARCHIVED: Final = "SELECT coalesce(max(seq), 0) FROM checkpoints"
-_BOOKED: Final = "SELECT booked_at_ms FROM heads WHERE seq > %s ORDER BY seq LIMIT 1"
+_BOOKED: Final = (
+    "SELECT booked_at_ms FROM heads WHERE seq > %s AND booked_at_ms <= %s ORDER BY seq LIMIT 1"
+)
 _END: Final = """
-SELECT max(seq) FROM heads WHERE seq < coalesce(
-  (SELECT min(seq) FROM heads WHERE seq > %(after)s AND booked_at_ms >= %(ms)s), %(last)s)"""
+SELECT max(seq) FROM heads WHERE booked_at_ms < %(ms)s AND seq < coalesce(
+  (SELECT min(seq) FROM heads WHERE seq > %(after)s AND booked_at_ms >= %(ms)s
+    AND booked_at_ms <= %(now)s), %(last)s)"""
 # What is hashed as a row's seq is its place in its chain.
 _HASHED: Final = ", ".join("chain_seq AS seq" if name == "seq" else name for name in COLUMNS)
 _ROWS: Final = f"SELECT seq AS place, {_HASHED} FROM ({{rows}}) AS page ORDER BY place"
@@ -56,14 +59,15 @@ class PostgresMonths:
         """See `MonthBook.month_behind`."""
         return self._month(_BEHIND, seq)
 
-    def booked_behind(self, seq: int) -> int | None:
+    def booked_behind(self, seq: int, now_ms: int) -> int | None:
         """See `MonthBook.booked_behind`."""
-        row = self._connection.execute(_BOOKED, (seq,)).fetchone()
+        row = self._connection.execute(_BOOKED, (seq, now_ms)).fetchone()
         return None if row is None else int(row[0])
 
-    def last_before(self, seq: int, ms: int) -> int:
+    def last_before(self, seq: int, ms: int, now_ms: int) -> int:
         """See `MonthBook.last_before`."""
-        return int(self._one(_END, {"after": seq, "ms": ms, "last": _LAST_SEQ})[0])
+        values = {"after": seq, "ms": ms, "now": now_ms, "last": _LAST_SEQ}
+        return int(self._one(_END, values)[0])
 
     def placed(self, id: str) -> tuple[int, int] | None:
         """See `MonthBook.placed`."""

@@ -37,9 +37,13 @@ _BEHIND: Final = f"SELECT {_COLUMNS} FROM months WHERE seq > ? ORDER BY seq LIMI
 _BEGIN: Final = """
 SELECT coalesce((SELECT max(seq) FROM checkpoints), (SELECT min(seq) - 1 FROM records), 0)"""
 _ARCHIVED: Final = "SELECT coalesce(max(seq), 0) FROM checkpoints"
-_BOOKED: Final = "SELECT booked_at_ms FROM heads WHERE seq > ? ORDER BY seq LIMIT 1"
-_NEXT: Final = "SELECT min(seq) FROM heads WHERE seq > ? AND booked_at_ms >= ?"
-_END: Final = "SELECT max(seq) FROM heads WHERE seq < ?"
+_BOOKED: Final = (
+    "SELECT booked_at_ms FROM heads WHERE seq > ? AND booked_at_ms <= ? ORDER BY seq LIMIT 1"
+)
+_NEXT: Final = (
+    "SELECT min(seq) FROM heads WHERE seq > ? AND booked_at_ms >= ? AND booked_at_ms <= ?"
+)
+_END: Final = "SELECT max(seq) FROM heads WHERE seq < ? AND booked_at_ms < ?"
 _LAST_SEQ: Final = 2**62
 
 
@@ -65,15 +69,15 @@ class SqliteMonths:
         """See `MonthBook.month_behind`."""
         return self._month(_BEHIND, seq)
 
-    def booked_behind(self, seq: int) -> int | None:
+    def booked_behind(self, seq: int, now_ms: int) -> int | None:
         """See `MonthBook.booked_behind`."""
-        row = self._connection.execute(_BOOKED, (seq,)).fetchone()
+        row = self._connection.execute(_BOOKED, (seq, now_ms)).fetchone()
         return None if row is None else int(row[0])
 
-    def last_before(self, seq: int, ms: int) -> int:
+    def last_before(self, seq: int, ms: int, now_ms: int) -> int:
         """See `MonthBook.last_before`."""
-        [behind] = self._one(_NEXT, (seq, ms))
-        return int(self._one(_END, (_LAST_SEQ if behind is None else behind,))[0])
+        [behind] = self._one(_NEXT, (seq, ms, now_ms))
+        return int(self._one(_END, (_LAST_SEQ if behind is None else behind, ms))[0])
 
     def placed(self, id: str) -> tuple[int, int] | None:
         """See `MonthBook.placed`."""

@@ -162,3 +162,20 @@ async def test_a_clock_that_was_set_back_opens_no_month_again(
     [third] = await sealed(forty_days, monkeypatch, 200)
     assert (third.month, third.first_seq, third.last_seq) == ("2027-01", 31, 32)
     assert verified(forty_days).found == 0
+
+
+async def test_a_clock_that_was_ahead_for_years_keeps_no_month_open_until_then(
+    forty_days: BookUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine without a battery may begin in another decade; then it learns the time."""
+    for n, days in enumerate((38, 4000, 40, 41, 5000, 62, 6000)):
+        batch = Batch("w0", numbered(make_record(700 + n), after=RECORDS + n))
+        forty_days.batch(batch, now_ms=START_MS + days * DAY_MS)
+    told = await sealed(forty_days, monkeypatch, 95)
+    assert [(one.month, one.first_seq, one.last_seq) for one in told] == [
+        ("2026-11", 1, 24),
+        ("2026-12", 25, RECORDS + 4),
+        ("2027-01", RECORDS + 5, RECORDS + 6),
+    ]
+    assert await sealed(forty_days, monkeypatch, 120) == []
+    assert verified(forty_days).found == 0

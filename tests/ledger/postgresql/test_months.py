@@ -91,8 +91,8 @@ def test_a_batch_that_was_booked_before_the_end_and_committed_behind_it_is_in_th
         batch = Batch(f"v{n}", numbered(make_record(900 + n)))
         books[n % 2].batch(batch)
     with opened(books[0].url, writes=False) as connection, connection.transaction():
-        assert PostgresMonths(connection).last_before(40, end_ms) == 41
-        assert PostgresMonths(connection).booked_behind(41) == end_ms
+        assert PostgresMonths(connection).last_before(40, end_ms, end_ms) == 41
+        assert PostgresMonths(connection).booked_behind(41, end_ms) == end_ms
 
 
 def test_months_of_a_copied_ledger_prove_what_they_proved(tmp_path: Path) -> None:
