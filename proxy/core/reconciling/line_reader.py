@@ -53,6 +53,7 @@ _UNITS: Final[Mapping[str, int]] = {
 }
 # Kinds of a charge that say no more than its item does.
 _PLAIN_CHARGES: Final = frozenset(("token", "tokens"))
+_BEGIN_NUMBERS: Final = frozenset("-.0123456789")
 NAME_CHARS_MAX: Final = 500
 _TOO_LONG: Final = ValueError(f"has more than {NAME_CHARS_MAX} characters: no name has")
 _TODO: Final = ". Correct the line, or leave the column out with --mapping"
@@ -284,7 +285,7 @@ class LineReader:
         """The line's currency. Raises UnreadableBill where its amount names another one."""
         stated = (cells.get("currency") or self._currency or "").upper() or None
         text = cells.get("amount", "")
-        if text.isascii() and not any(map(str.isalpha, text)):
+        if text[-1:].isdigit() and text[:1] in _BEGIN_NUMBERS:
             return stated
         named = sign_of(text)
         if named is not None and stated not in (None, named):
