@@ -122,6 +122,9 @@ def show(
         f"Compared {_LEVELS[found.level]} with the requests to {', '.join(found.upstreams)} "
         f"{dates.described(start, end, zone)}"
     )
+    if vendor == "generic":
+        read = (f"{field} is {column[:40]!r}" for field, column in found.columns.items())
+        click.echo(f"Read from the columns: {', '.join(read)}")
     if found.ids_unknown:
         click.echo("The ledger knows none of the bill's ids, so sums are compared.")
     if found.models_unknown:

@@ -183,6 +183,9 @@ def test_a_mapping_is_read(call: Call, bill: Callable[[str], Path], home: Path) 
     )
     assert result.exit_code == 0, result.output
     assert "by hour and model" in result.stdout
+    assert (
+        "Read from the columns: at is 'Zeit', model is 'Modell', amount is 'Cent'" in result.stdout
+    )
 
 
 def test_a_stated_rate_compares_in_the_ledgers_currency(

@@ -72,6 +72,7 @@ class Bill:
         self._zone = zone
         self._currency = currency
         self.shape = ""
+        self.columns: dict[str, str] = {}  # which column gave each field
         self.codes = False  # its models' names may be numbers of a price list
         self.left_out: dict[str, tuple[int, int]] = {}
 
@@ -109,6 +110,7 @@ class Bill:
                     self._leave(LeftOut(_OTHER_SHAPE))
                     continue
                 self._check_once(opened, fit)
+                self.columns |= fit.places
                 self.codes |= names_codes(fit)
                 yield from self._read(opened, fit, own_zone)
             pages.check()

@@ -29,7 +29,8 @@ class Reconciled(msgspec.Struct, kw_only=True):
 
     The bill is `matched` + `missing_here` + `differing` on its side; the ledger is `matched` +
     `missing_there` + `differing` on its own. `other` are lines that no request makes. `left_out`
-    has reasons with how many rows and what amount. `names`: models that the bill writes otherwise.
+    has reasons with how many rows and what amount. `columns`: which one gave each
+    field. `names`: models that the bill writes otherwise.
     `models_unknown`: the bill has none of the ledger's, so that all models are compared together.
     `by_hand`: entries for these upstreams in the period; they are in none of the sums.
     `day_begins_ms`: how much later than in `zone` the vendor's day seems to begin. `converted`: the
@@ -38,6 +39,7 @@ class Reconciled(msgspec.Struct, kw_only=True):
     """
 
     shape: str
+    columns: dict[str, str]
     level: Level
     currency: str
     zone: str

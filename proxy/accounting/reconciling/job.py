@@ -300,6 +300,7 @@ def _result(
     )
     return Reconciled(
         shape=bill.shape,
+        columns=bill.columns,
         level=level,
         currency=job.currency,
         zone=str(job.zone),

@@ -127,7 +127,7 @@ def sheet(file: Packed, fits: Fits, stack: ExitStack, pages: BillPages | None = 
     text = _text(file, encoding, stack)
     begin = start.decode(encoding, "ignore").lstrip("\ufeff \r\n\t")[:1]
     if begin in ("{", "["):
-        return _json_sheet(file, text, pages)
+        return _json_sheet(file, text, pages, lambda: _text(file, encoding, stack))
     return _csv_sheet(file, text, fits, lambda: _text(file, encoding, stack))
 
 
@@ -285,9 +285,13 @@ def _csv_rows(
         raise _broken(file, error) from error
 
 
-def _json_sheet(file: Packed, text: IO[str], pages: BillPages | None) -> Sheet:
-    """The columns are those of the first rows: a bucket without results has fewer."""
-    rows = enumerate(json_rows(text, file.name, pages), 1)
-    first = list(itertools.islice(rows, 200))
-    columns = list(dict.fromkeys(name for _, row in first for name in row))
-    return Sheet(file.name, columns, itertools.chain(first, rows))
+def _json_sheet(
+    file: Packed, text: IO[str], pages: BillPages | None, again: Callable[[], IO[str]]
+) -> Sheet:
+    """All rows are read once for their columns: a member may be left out where it says nothing."""
+    columns: dict[str, None] = {}
+    for row in json_rows(text, file.name, BillPages()):
+        columns.update(dict.fromkeys(row))
+        if len(columns) > COLUMNS_MAX:
+            raise UnreadableBill(f"{file.name} has more than {COLUMNS_MAX:,} names of members")
+    return Sheet(file.name, list(columns), enumerate(json_rows(again(), file.name, pages), 1))

@@ -17,8 +17,10 @@ from proxy.core.reconciling.moments import HOUR_MS, MINUTE_MS, CellTime, Width, 
 from proxy.core.reconciling.shapes import Chosen
 
 _TOTALS: Final = frozenset(
-    "total totals subtotal sum grand_total grand__total 合计 总计 小计 汇总 共计".split()
+    "total totals subtotal sum grand_total grand__total all all_models 合计 总计 小计 汇总 共计 "
+    "合計 总费用 summe gesamt gesamtsumme somme totale totaal suma razem итого".split()
 )
+_TOTAL_OF: Final = ("total ", "total(", "grand total", "sum of", "subtotal")  # `Total (USD)`
 # What databases and spreadsheets write where there is nothing.
 _NOTHING: Final = frozenset(
     ("", "null", "NULL", "None", "\\N", "-", "--", "–", "—", "N/A", "n/a", "#N/A", "nan", "NaN")
@@ -197,7 +199,7 @@ class LineReader:
             for text in (*list(row.values())[:2], cells.get("at", ""), cells.get("model", ""))
             if text is not None
         }
-        if words & _TOTALS:
+        if words & _TOTALS or cells.get("at", "").casefold().startswith(_TOTAL_OF):
             return LeftOut("lines of totals")
         if "at" not in cells:
             try:

@@ -140,6 +140,17 @@ def test_a_line_with_an_amount_in_two_cells_is_refused(tmp_path: Path) -> None:
         rows_of(path)
 
 
+def test_a_member_that_late_rows_have_first_is_a_column(tmp_path: Path) -> None:
+    path = tmp_path / "bill"
+    rows = [{"model": "a"} for _ in range(500)] + [{"model": "b", "cost": 5}]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    with ExitStack() as stack:
+        [file] = packed(path, stack)
+        found = sheet(file, lambda cells: True, stack)
+        assert found.columns == ["model", "cost"]
+        assert list(found.rows)[-1] == (501, {"model": "b", "cost": "5"})
+
+
 @pytest.mark.parametrize("form", ["csv", "json"])
 def test_a_large_file_is_not_held(tmp_path: Path, form: str) -> None:
     path = tmp_path / "bill"
