@@ -163,6 +163,8 @@ async def _push(
 ) -> Pushed:
     fields = {"Content-Type": BATCH_TYPE}
     if token := os.environ.get(TOKEN, "").strip():
+        if not token.isprintable():
+            raise common.Failed(f"{TOKEN} has a line break or a control character in it: mend it.")
         fields["Authorization"] = f"Bearer {token}"
     poster = posting.Poster(keep=True, whole=True)
     pusher = Pusher(

@@ -147,7 +147,13 @@ class MonthState(msgspec.Struct, frozen=True, kw_only=True):
         if self.last_ms is None:
             return ["there is no record left of it"]
         found = []
-        if self.last_ms > now_ms - OPEN_WINDOW_MS:
+        if self.last_ms > now_ms:
+            last = datetime.fromtimestamp(self.last_ms // 1000, UTC)
+            found.append(
+                f"a request of it started on {last:%Y-%m-%d}, which is yet to come: the clock was "
+                "ahead"
+            )
+        elif self.last_ms > now_ms - OPEN_WINDOW_MS:
             found.append(
                 "limits may still count it: a window of a month or a week may be open for "
                 f"{OPEN_WINDOW_MS // 86_400_000} days behind its last request"

@@ -70,6 +70,8 @@ class Poster:
             return Attempt("again", f"no answer within {self._timeout_s:g} s")
         except (aiohttp.ClientSSLError, ssl.SSLError):
             return Attempt("again", "its certificate is not trusted")
+        except aiohttp.InvalidURL:
+            return Attempt("refused", "its URL cannot be read")
         except aiohttp.ClientConnectorDNSError:
             return Attempt("again", "its name is not found")
         except (aiohttp.ClientError, OSError, ValueError) as error:

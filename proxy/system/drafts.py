@@ -17,6 +17,8 @@ from typing import Final
 
 from proxy.system.files import sync_directory
 
+# Some file systems of a network or a cloud have no locks: there, two at once are not told apart.
+_NO_LOCKS: Final = {errno.ENOTSUP, errno.ENOSYS, errno.ENOLCK, errno.EINVAL}
 _IN_USE: Final = "another command writes it now: wait for its end"
 
 
@@ -73,6 +75,11 @@ def _locked(path: Path) -> int:
         except BlockingIOError as error:
             os.close(lock)
             raise OSError(errno.EBUSY, _IN_USE) from error
+        except OSError as error:
+            if error.errno in _NO_LOCKS:
+                return lock
+            os.close(lock)
+            raise
         except BaseException:
             os.close(lock)
             raise

@@ -52,6 +52,18 @@ async def test_a_receiver_gets_each_record_once_and_later_what_is_new(
         assert seqs(another) == [list(range(1, 9))]
 
 
+async def test_what_no_receiver_can_get_is_told_at_once(home: Path, book: Book) -> None:
+    """It was tried again for a quarter of an hour."""
+    await asyncio.to_thread(book, make_record(1))
+    async with hook() as there:
+        result = await push(there, TOLLKEEPER_PUSH_TOKEN="ge\nheim")
+        assert result.exit_code == 1 and "has a line break" in result.stderr
+        there.url = "http://[::1/x"
+        result = await push(there)
+        assert result.exit_code == 1 and "its URL cannot be read" in result.stderr
+        assert not there.posts
+
+
 async def test_a_refusal_tells_the_record_and_the_next_call_goes_on(home: Path, book: Book) -> None:
     await asyncio.to_thread(book, *(make_record(n) for n in range(5)))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import subprocess
 import sys
 from pathlib import Path
@@ -73,6 +74,17 @@ def test_a_second_command_is_refused_and_a_killed_one_leaves_the_way_free(tmp_pa
     assert names(tmp_path) == ["a.part", "a.part.lock"]
     write_whole(target, b"mine")
     assert names(tmp_path) == ["a"] and target.read_bytes() == b"mine"
+
+
+def test_a_file_system_without_locks_takes_files_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none(*_: object) -> None:
+        raise OSError(errno.ENOTSUP, "Operation not supported")
+
+    monkeypatch.setattr(fcntl, "flock", none)
+    write_whole(tmp_path / "a", b"whole")
+    assert names(tmp_path) == ["a"]
 
 
 def test_of_many_at_once_each_is_whole_or_refused(tmp_path: Path) -> None:
