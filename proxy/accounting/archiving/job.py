@@ -24,6 +24,7 @@ from proxy.ledger.signing import is_signed
 from proxy.system.drafts import draft_of, write_whole
 
 _READ_BYTES: Final = 1024 * 1024
+_PAGE_SEQS: Final = 2048  # 16 MB in memory; of a page of 256, PostgreSQL plans longer than it reads
 
 Told = Callable[[int], None]  # of so many records more that were written or read back
 
@@ -57,9 +58,8 @@ def write_month(reader: BookReader, due: DueMonth, directory: Path, told: Told) 
         with draft_of(path) as draft:
             with draft.open("wb") as file:
                 file.write(writer.begin())
-                for page in reader.pages(
-                    Stretch(after=month.first_seq - 1, through=month.last_seq)
-                ):
+                stretch = Stretch(after=month.first_seq - 1, through=month.last_seq)
+                for page in reader.pages(stretch, _PAGE_SEQS):
                     for row in page.rows:
                         tally.add(row)
                     file.write(writer.lines(page.rows))
