@@ -45,7 +45,7 @@ class LeftHolds(Protocol):
         ...
 
     async def give_up(self, held: HeldRequest, used: Used) -> None:
-        """End one with what is charged for it without its journal."""
+        """End one with what is charged for it, which is booked already, without its journal."""
         ...
 
     async def gone(self) -> None:

@@ -22,7 +22,7 @@ from tests.ledger.postgresql.books import Books, key_file
 from tests.ledger.samples import START_MS, make_id, make_record
 from tests.quota.valkey.shared import built
 from tests.quota.worlds import limit
-from tests.support.valkey import valkey_server
+from tests.support.valkey import ValkeyServer, valkey_server
 from tests.support.waiting import guard
 
 DAY = limit("1_000 USD/day", "strict")
@@ -32,8 +32,15 @@ GONE = Instance("a", InstanceState.LAPSED, START_MS, START_MS + 9_000, 60.0, "a"
 class Lost:
     """A ledger, a process that is there, and what one holds that is not."""
 
-    def __init__(self, ledger: Ledger, quotas: list[Quota], left: LeftHolds, book: Books) -> None:
-        self.ledger, self.left, self.book = ledger, left, book
+    def __init__(
+        self,
+        ledger: Ledger,
+        quotas: list[Quota],
+        left: LeftHolds,
+        book: Books,
+        server: ValkeyServer,
+    ) -> None:
+        self.ledger, self.left, self.book, self.server = ledger, left, book, server
         self.gone, self.there = quotas
 
     async def hold(self, number: int, *, known: bool = True) -> None:
@@ -88,7 +95,7 @@ async def lost(directory: Path) -> AsyncIterator[Lost]:
         left = await connect_left(server.url, "a", 30.0)
         assert left is not None
         stack.push_async_callback(left.aclose)
-        yield Lost(ledger, quotas, left, book)
+        yield Lost(ledger, quotas, left, book, server)
 
 
 @pytest.mark.whole  # servers of its own
@@ -144,3 +151,32 @@ async def test_a_run_that_was_broken_off_is_done_again(tmp_path: Path) -> None:
             assert await found.figures() == (300 * 230_000, 0)
         [(rows,)] = found.book.rows("SELECT count(*) FROM records")
         assert rows == 300
+
+
+@pytest.mark.whole
+async def test_counts_that_were_built_anew_while_it_was_asked_are_built_once_more(
+    tmp_path: Path,
+) -> None:
+    """They were read from a book without the records that were then charged."""
+    async with lost(tmp_path) as found:
+        await found.hold(1)
+        seen = await found.look()
+        quota = found.there
+        assert isinstance(quota, SharedQuota)
+        found.server.ask("FLUSHALL")
+        await quota.shared.lost()
+        await built(quota, START_MS)  # the operator has not answered yet
+        await forgetting.charge(seen, found.left, found.ledger, PRICES)
+        assert (found.booked(), await found.figures()) == (230_000, (0, 0))
+        await found.left.gone()
+        await quota.shared.lost()
+
+
+@pytest.mark.whole
+async def test_counts_that_know_what_was_charged_are_kept(tmp_path: Path) -> None:
+    async with lost(tmp_path) as found:
+        await found.hold(1)
+        await found.charge()
+        await found.left.gone()
+        await found.hold(2)
+        assert await found.figures() == (230_000, 230_000)

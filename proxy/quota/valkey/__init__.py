@@ -65,7 +65,7 @@ async def connect(
 async def connect_left(url: str, instance: str, timeout_s: float) -> ValkeyLeftHolds:
     """See `proxy.quota.left.connect_left`."""
     link = await _link(url, f"tollkeeper-left-{instance}")
-    left = ValkeyLeftHolds(link, Calls(link, instance, timeout_s))
+    left = ValkeyLeftHolds(link, Calls(link, instance, timeout_s), timeout_s)
     await link.open(left)
     return left
 

@@ -5,9 +5,11 @@ This connection takes no part in the building of counts: it has nothing to hand 
 
 from __future__ import annotations
 
+import asyncio
 from typing import Final
 
 from proxy.core.limits.decisions import Used
+from proxy.quota import QuotaUnavailable
 from proxy.quota.left import HeldRequest
 from proxy.quota.valkey.calls import EPOCH_KEY, Calls, Epoch
 from proxy.quota.valkey.lines import used_pairs
@@ -17,15 +19,20 @@ from proxy.quota.valkey.requests import read
 # So long what was given up is known, if its process comes back after all: the longest window of a
 # limit but for totals, and some days.
 GIVEN_UP_MS: Final = 35 * 86_400_000
+AGAIN_S: Final = 0.1
 _NOTHING: Final = Used(requests=0)
 
 
 class ValkeyLeftHolds:
     """See `proxy.quota.left.LeftHolds`. It is the visitor of its own connection."""
 
-    def __init__(self, link: Link, calls: Calls) -> None:
+    def __init__(self, link: Link, calls: Calls, timeout_s: float) -> None:
         self._link = link
+        self._timeout_s = timeout_s
+        self._loop = asyncio.get_running_loop()
         self._calls = calls
+        self._looked: Epoch | None = None  # in which it was asked what is held
+        self._is_missing = False  # in the counts of now, something that was given up
         calls.when_stale(lambda: link.drop("the counts were built anew"))
 
     async def meet(self, peer: Peer) -> None:
@@ -44,6 +51,7 @@ class ValkeyLeftHolds:
     async def requests(self) -> list[HeldRequest]:
         """See `LeftHolds.requests`."""
         answer = await self._calls.ask(b"left", ())
+        self._looked = self._calls.epoch
         return [_request(*told) for told in answer[2]]
 
     async def settle(self, held: HeldRequest, used: Used | None) -> None:
@@ -52,12 +60,29 @@ class ValkeyLeftHolds:
         await self._calls.ask(b"settle", (held.attempt, pairs, False))
 
     async def give_up(self, held: HeldRequest, used: Used) -> None:
-        """See `LeftHolds.give_up`."""
-        await self._calls.ask(b"give_up", (held.attempt, used_pairs(used), GIVEN_UP_MS))
+        """See `LeftHolds.give_up`.
+
+        Counts that were built anew since the look were built before its record was booked.
+        """
+        until_s = self._loop.time() + self._timeout_s
+        while True:
+            try:
+                if self._looked and self._calls.epoch not in (None, self._looked):
+                    self._is_missing = True
+                    return
+                await self._calls.ask(b"give_up", (held.attempt, used_pairs(used), GIVEN_UP_MS))
+                return
+            except QuotaUnavailable:
+                # It is booked, and the next run would not know it in counts that are built now.
+                if not self._looked or self._loop.time() > until_s:
+                    raise
+                await asyncio.sleep(AGAIN_S)
 
     async def gone(self) -> None:
         """See `LeftHolds.gone`."""
         await self._calls.ask(b"gone", ())
+        if self._is_missing:  # then all is built once more, from a book that has it
+            await self._calls.ask(b"distrust", ())
 
     async def aclose(self) -> None:
         """See `LeftHolds.aclose`."""
