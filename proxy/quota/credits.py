@@ -21,7 +21,7 @@ from proxy.core.errors import ProxyError, invalid_request
 from proxy.core.ids import uuid7
 from proxy.core.limits.credit import Credit
 from proxy.core.limits.language import Unit, parse, show_amount
-from proxy.core.limits.limit import Limit
+from proxy.core.limits.limit import Limit, Scope
 from proxy.core.limits.rules import Rules
 from proxy.core.limits.state import LimitState
 from proxy.core.spelling import nearest
@@ -29,6 +29,7 @@ from proxy.ledger import Ledger
 from proxy.quota import Quota
 from proxy.quota.chosen import LimitPage, holding, page
 from proxy.quota.status import states_in_turns, taken_ppm
+from proxy.tenants.ring import FORWARDED
 
 REASON_CHARS_MAX = 200
 AMOUNT_MAX = 2**63 - 1  # what a ledger's integer holds; of money in nano-units
@@ -72,12 +73,21 @@ class LimitChoice(msgspec.Struct, frozen=True, kw_only=True):
 async def standings(
     quota: Quota, rules: Rules, settings: Settings, now_ms: int, choice: LimitChoice
 ) -> LimitPage:
-    """The chosen limits among those that are configured or have a count, fullest first.
+    """The chosen limits that hold now, fullest first.
+
+    Those are the ones of the config, of keys and of teams, and those with a count of callers whose
+    keys no config names. One that was taken back keeps its count, and is not told.
 
     A limit that counts values apart stands here once for each value that has a count.
     Raises ProxyError 400 or 404 for a choice that makes no sense.
     """
-    counted = quota.limits()
+    held = {limit.rule_id for limit in rules.configured()}
+    counted = [
+        limit
+        for limit in quota.limits()
+        if limit.rule_id in held
+        or (limit.scope is Scope.KEY and limit.scope_id.startswith(FORWARDED))
+    ]
     valued = {limit.rule_id for limit in counted if limit.value is not None}
     configured = (limit for limit in rules.configured() if limit.count_id not in valued)
     limits = list({limit.count_id: limit for limit in (*counted, *configured)}.values())

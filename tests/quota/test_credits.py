@@ -15,6 +15,8 @@ from proxy.config.settings import KeySettings, LimitSettings, Settings
 from proxy.core.errors import ProxyError
 from proxy.core.limits.credit import Credit
 from proxy.core.limits.decisions import Used
+from proxy.core.limits.language import parse
+from proxy.core.limits.limit import Scope, limit_of
 from proxy.core.limits.rules import Rules
 from proxy.core.limits.state import LimitState
 from proxy.ledger import Ledger, LedgerUnavailable
@@ -91,6 +93,21 @@ async def test_an_amount_beyond_the_ledger_s_integers_is_refused(tmp_path: Path,
             await ask(amount)
     assert await ask(most) == f"{sign}{most} USD"
     await book.aclose()
+
+
+async def test_a_limit_that_was_taken_back_is_not_told_though_it_has_a_count() -> None:
+    quota = await connect("memory:", UTC)
+    limits = (
+        *rules_of(SETTINGS).configured(),
+        limit_of(parse("3 requests/day"), Scope.KEY, "fwd-1"),  # of a caller whom no config names
+        limit_of(parse("3 requests/day"), Scope.KEY, "bob"),
+    )
+    quota.adjust(limits, NOW_MS, Used(requests=1), NOW_MS)
+    told = {state.limit.id for state in await listed(quota, rules_of(SETTINGS))}
+    assert told == {
+        "proxy/USD/month", "proxy/tokens/day", "proxy/concurrent", "key:fwd-1/requests/day",
+    }  # fmt: skip
+    assert "key:bob/requests/day" in {limit.id for limit in quota.limits()}
 
 
 async def test_what_is_not_booked_does_not_count() -> None:
