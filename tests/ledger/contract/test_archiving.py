@@ -279,3 +279,22 @@ def test_whatever_was_booked_sums_stay_and_the_book_verifies(
         asyncio.run(rebuilt(book))
         assert told(book) == before and not verified(book).findings
         assert book.reader().head() == len(some) + 1
+
+
+async def test_sums_beyond_63_bits_of_an_archived_month_stay(
+    ledgers: BookUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_time(monkeypatch)
+    large = {"charge_nano": 2**56 - 1, "cost_nano": -(2**56), "output_tokens": 2**56}
+    records = [make_record(n, **large, currency="VND") for n in range(300)]
+    ledgers.book(*records, make_record(900, started_at_ms=START_MS + 40 * DAY_MS))
+    ledgers.book(make_record(901, started_at_ms=START_MS + 60 * DAY_MS), now_ms=LATER_MS)
+    await seal_all(ledgers)
+    before = told(ledgers)
+    order = order_of(ledgers)
+    assert order.totals.charges == {"VND": 300 * (2**56 - 1)}
+    archive = await archived(ledgers, order)
+    assert archive.totals == order.totals
+    assert told(ledgers) == before and not verified(ledgers).findings
+    await rebuilt(ledgers)
+    assert told(ledgers) == before and not verified(ledgers).findings

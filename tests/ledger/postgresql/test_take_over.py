@@ -269,3 +269,23 @@ def test_sums_beyond_63_bits_come_along(source: BookUnderTest, target: PostgresB
     assert copied.charges == {"VND": sum(amounts)}
     [row] = target.reader().usage((), None, None, UTC)
     assert (row["cost_nano"], row["output_tokens"]) == (-sum(amounts), 320 * 2**56)
+
+
+async def test_sums_of_archived_months_beyond_63_bits_come_along(
+    source: BookUnderTest, target: PostgresBook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In SQLite such a sum is in several rows of its group."""
+    old_months.at_time(monkeypatch)
+    large = {"charge_nano": 2**56, "cost_nano": -(2**56), "currency": "VND"}
+    records = [make_record(n, **large) for n in range(300)]
+    source.book(*records, make_record(900, started_at_ms=START_MS + 40 * DAY_MS))
+    source.book(make_record(901, started_at_ms=START_MS + 60 * DAY_MS), now_ms=old_months.LATER_MS)
+    await old_months.seal_all(source)
+    await old_months.archived(source, old_months.order_of(source))
+    [(rows,)] = source.rows("SELECT count(*) FROM archived_sums WHERE charge_nano > 0")
+    assert rows > 1
+    copy(source.url, source.directory, target.url, KEY)
+    assert old_months.told(target) == old_months.told(source)
+    await old_months.rebuilt(target)
+    assert old_months.told(target) == old_months.told(source)
+    assert not old_months.verified(target).findings
