@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from proxy.ledger.postgresql.connection import Connection, opened
 from proxy.ledger.postgresql.reader import PostgresReader
-from proxy.ledger.verification import NEWEST, PARTS, BookVerified, verify
+from proxy.ledger.postgresql.verify_sums import rollups_step, wide_step
+from proxy.ledger.verification import NEWEST, PARTS, BookVerified, VerifyStep, verify
 from tests.ledger.postgresql.books import Books, books, key_file
 from tests.ledger.samples import START_MS, make_id, make_record
 
@@ -40,6 +43,33 @@ def many() -> Iterator[Books]:
 
 def verified(book: Books, directory: Path) -> BookVerified:
     return verify(PostgresReader(book.url), key_file(directory))
+
+
+class Counted:
+    """A connection that notes how many rows each of its answers has."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self.rows: list[int] = []
+
+    def execute(self, *words: Any) -> Any:
+        answer = self._connection.execute(*words)
+        self.rows.append(answer.rowcount)
+        return answer
+
+
+@pytest.mark.parametrize("part", [rollups_step, wide_step])
+def test_no_line_of_a_sound_book_is_read_into_this_process(
+    many: Books, part: Callable[..., VerifyStep]
+) -> None:
+    """There may be as many lines as records. The server sums and compares them."""
+    with opened(many.url, writes=False) as connection, connection.transaction():
+        counted, place, lines = Counted(connection), None, 0
+        while place is not None or not counted.rows:
+            step = part(counted, place)
+            place, lines = step.next, lines + step.rows
+            assert step.found == 0
+        assert lines > 20 and max(counted.rows) == 1
 
 
 def test_a_book_left_alone_is_in_order(many: Books, tmp_path: Path) -> None:
