@@ -55,6 +55,8 @@ _UNITS: Final[Mapping[str, int]] = {
 }
 # Kinds of a charge that say no more than its item does.
 _PLAIN_CHARGES: Final = frozenset(("token", "tokens"))
+_VALUE_MAX: Final = 1 << 62  # of billionths: 4.6 billion of a currency
+_BEYOND: Final = ValueError("is beyond what a bill can say")
 _BEGIN_NUMBERS: Final = frozenset("-.0123456789")
 NAME_CHARS_MAX: Final = 500
 _TOO_LONG: Final = ValueError(f"has more than {NAME_CHARS_MAX} characters: no name has")
@@ -232,15 +234,23 @@ class LineReader:
         if "amount" in cells:
             found = self._figure(number, cells, "amount")
             parts = self._shape.divisor * 10**found.places
-            return found.nano(self._shape.divisor), NANO // parts
+            nano = found.nano(self._shape.divisor)
+            return self._bounded(number, cells, "amount", nano), NANO // parts
         if "price" in cells and "quantity" in cells:
             price, count = (
                 self._figure(number, cells, "price"),
                 self._figure(number, cells, "quantity"),
             )
             product = Figure(price.number * count.number, price.places + count.places)
-            return product.nano(), NANO // 10**product.places
+            nano = self._bounded(number, cells, "quantity", product.nano())
+            return nano, NANO // 10**product.places
         return None, 0
+
+    def _bounded(self, number: int, cells: Mapping[str, str], field: str, value: int) -> int:
+        """The value. Raises UnreadableBill where it is no amount and no count, but a mistake."""
+        if abs(value) > _VALUE_MAX:
+            raise self._problem(number, field, cells[field], _BEYOND)
+        return value
 
     def _item(self, cells: Mapping[str, str]) -> str | None:
         """The text that names the part of the use."""
@@ -259,13 +269,14 @@ class LineReader:
         except ValueError:
             return None
         whole, rest = divmod(found.number * _UNITS[unit], 10**found.places)
-        return None if rest else whole
+        return None if rest or abs(whole) > _VALUE_MAX else whole
 
     def _count(self, number: int, cells: Mapping[str, str], field: str) -> int | None:
         if field not in cells:
             return None
         try:
-            return self._figure(number, cells, field).whole()
+            value = self._figure(number, cells, field).whole()
+            return self._bounded(number, cells, field, value)
         except ValueError as error:
             if isinstance(error, UnreadableBill):
                 raise

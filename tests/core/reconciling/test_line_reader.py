@@ -132,6 +132,8 @@ def test_a_bill_of_a_whole_cloud_counts_for_its_models(
     [
         ({"cost": "abc"}, "line 7, column 'cost': 'abc' is no number"),
         ({"date": "45962"}, "line 7, column 'date': '45962' is no time"),
+        ({"cost": "5e9"}, "line 7, column 'cost': '5e9' is beyond what a bill can say"),
+        ({"input_tokens": "9" * 19}, "'9999999999999999999' is beyond what a bill can say"),
         ({"model": "m" * 501}, "line 7, column 'model': 'm{60}' has more than 500 characters"),
         ({"input_tokens": "1.5"}, "line 7, column 'input_tokens': '1.5' is no whole number"),
     ],
