@@ -68,6 +68,12 @@ def test_a_reader_cannot_write() -> None:
         connection.execute("CREATE TABLE t (n int)")
 
 
+def test_a_reader_plans_each_question_for_what_it_asks() -> None:
+    with opened(postgres().database(), writes=False) as connection:
+        [(mode,)] = connection.execute("SHOW plan_cache_mode").fetchall()
+        assert mode == "force_custom_plan"
+
+
 def test_a_database_that_only_reads_is_not_written_to() -> None:
     url = postgres().database()
     database = url.rpartition("/")[2]
