@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -131,9 +131,10 @@ def read_statement(
     from_ms, to_ms = dates.range_ms(start, end)
     assert from_ms is not None and to_ms is not None, "a month has both ends"
     closed = Closings(closings)
-    seen = _Seen(team, from_ms, closed, zone)
+    before = closed.last_over(team)
+    seen = _Seen(team, from_ms, _begin_ms(before, start, from_ms), closed, zone)
     left = gone(reader.archives(), zone)
-    for stretch in _stretches(closed.last_over(team), last, from_ms, to_ms, left):
+    for stretch in _stretches(before, last, from_ms, to_ms, left):
         for page in reader.pages(reader.narrowed(stretch)):
             seen.add(page.rows)
     rows, late = seen.month.rows(), [] if seen.open_earlier else seen.late.rows()
@@ -163,6 +164,16 @@ def read_statement(
         apart={} if team else {str(c.team): c.number for c in closed.apart(month)},
         open_earlier=sorted(seen.open_earlier),
     )
+
+
+def _begin_ms(before: Closing | None, start: datetime, from_ms: int) -> int:
+    """From when on what started is of this month.
+
+    Where the rules of its zone have changed since, the month before was closed up to another
+    moment. What started between the two would be of no month that can be closed.
+    """
+    follows = before is not None and before.month == f"{start - timedelta(days=1):%Y-%m}"
+    return min(from_ms, before.to_ms) if before is not None and follows else from_ms
 
 
 def _stretches(
@@ -204,9 +215,12 @@ def _due(rows: Sequence[UsageRow]) -> list[Due]:
 class _Seen:
     """What is counted record by record: of the month, and late of months that are closed."""
 
-    def __init__(self, team: str | None, from_ms: int, closed: Closings, zone: ZoneInfo) -> None:
+    def __init__(
+        self, team: str | None, from_ms: int, begin_ms: int, closed: Closings, zone: ZoneInfo
+    ) -> None:
+        """`begin_ms`: from when on what started is of the month, which is that of `from_ms`."""
         self._team = team
-        self._from_ms = from_ms
+        self._begin_ms = begin_ms
         self._closed = closed
         calendar = Calendar(zone)
 
@@ -247,7 +261,7 @@ class _Seen:
         assert isinstance(started_ms, int) and isinstance(seq, int), "numbers"
         if self._team not in (None, team) or self._closed.taken(team, started_ms, seq):
             return None
-        if started_ms >= self._from_ms:
+        if started_ms >= self._begin_ms:
             self.month.add(row)
             return self._month
         month = self._month_of(started_ms)

@@ -6,7 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -237,6 +237,32 @@ async def test_a_month_of_a_zone_begins_at_its_midnight(ledgers: BookUnderTest) 
             "2026-12", now_ms=at_ms("2027-01", -8) - 1
         )
         assert charges(await books.close("2026-12", now_ms=at_ms("2027-01", -8))) == {"USD": 1000}
+
+
+async def test_rules_of_a_zone_that_change_leave_no_hour_between_two_months(
+    ledgers: BookUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """October was closed by the old ones; by the new ones, November begins an hour later."""
+    async with opened(ledgers) as books:
+        await books.book("2026-10", 5)
+        month = dates.month
+
+        def earlier(text: str, zone: ZoneInfo) -> tuple[datetime, datetime]:
+            start, end = month(text, zone)
+            return start, end - timedelta(hours=1)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(dates, "month", earlier)
+            first = await books.close("2026-10")
+        assert first.to_ms == at_ms("2026-11", -1)
+        between = await books.book("2026-11", -1)
+        await books.book("2026-11", 1)
+        second = await books.close("2026-11")
+        [total] = [row for row in second.rows if row["row"] == "total"]
+        assert (total["requests"], second.earlier, second.open_earlier) == (2, [], [])
+        assert differences(books.reader, second, books.reader.closings()) == []
+        third = await books.close("2026-12")
+        assert not third.rows and between.started_at_ms < at_ms("2026-11")
 
 
 async def test_a_price_that_comes_before_the_close_takes_its_record_with_it(
