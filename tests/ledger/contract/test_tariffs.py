@@ -79,6 +79,7 @@ LATER_BOOK = PriceBook(
         markups={},
     )
 )
+DEARER = PriceBook(msgspec.structs.replace(TERMS, discounts={}))
 MODELS = ("plain", "yuan", "dated", "embedding", "fees", "pictures", "euro", "unheard-of")
 SCENARIOS = (
     Scenario(),
@@ -125,44 +126,69 @@ def a_record(n: int, book: PriceBook, images: int, **changes: Any) -> UsageRecor
 
 
 @st.composite
+def uses(draw: st.DrawFn) -> dict[str, Any]:
+    """What a request used: mostly counts that fit each other, else any."""
+    inputs = draw(st.sampled_from([0, 7, 999, 1_000, 1_001, 999_999]))
+    outputs = draw(st.sampled_from([0, 0, 1, 77_777]))
+    part, of_output = (
+        st.sampled_from([None, None, 0, whole // 4, whole // 3]) for whole in (inputs, outputs)
+    )
+    found: dict[str, Any] = {
+        "input_tokens": inputs,
+        "output_tokens": outputs,
+        **{
+            name: draw(part)
+            for name in ("cached_tokens", "cache_write_tokens", "audio_input_tokens")
+        },
+        **{name: draw(of_output) for name in ("reasoning_tokens", "audio_output_tokens")},
+    }
+    found["cache_write_long_tokens"] = draw(st.sampled_from([None, found["cache_write_tokens"]]))
+    if draw(st.integers(0, 3)) == 0:
+        odd = st.sampled_from([None, 0, 1, 7, 500, 10**6])
+        names = draw(st.lists(st.sampled_from(sorted(found)), min_size=1, max_size=2))
+        found |= {name: draw(odd) for name in names}
+    return found
+
+
+@st.composite
 def ledgers_of(draw: st.DrawFn) -> list[UsageRecord]:
     """Requests with few names and any use, some booked oddly, some corrected."""
-    few = [
-        {
-            "upstream": draw(st.sampled_from(["openai", "azure"])),
-            "team": draw(st.sampled_from([None, "research", "sales", ""])),
-            "model_requested": model,
-            "model_served": draw(st.sampled_from([model, model, None, "plain"])),
-            "service_tier": draw(st.sampled_from([None, None, "priority", "flex"])),
-        }
-        for model in draw(st.lists(st.sampled_from(MODELS), min_size=1, max_size=3))
-    ]
+    model = draw(st.sampled_from(MODELS))
+    names = {
+        "upstream": draw(st.sampled_from(["openai", "azure"])),
+        "team": draw(st.sampled_from([None, "research", "sales", ""])),
+        "model_requested": model,
+        "model_served": draw(st.sampled_from([model, model, None, "plain"])),
+        "service_tier": draw(st.sampled_from([None, None, "priority"])),
+    }
+    other = {
+        "upstream": "azure",
+        "team": "research",
+        "model_requested": draw(st.sampled_from(MODELS)),
+        "model_served": draw(st.sampled_from(MODELS)),
+        "service_tier": draw(st.sampled_from(["priority", "flex"])),
+    }
+    # As the first, but for one name.
+    like = names | {name: other[name] for name in [draw(st.sampled_from(sorted(names)))]}
+    few = [names, names, like, other][: draw(st.integers(1, 4))]
+    book, started = draw(st.sampled_from([BOOK, LATER_BOOK])), [0, 1, HOUR_MS - 1, HOUR_MS]
     records: list[UsageRecord] = []
-    tokens = st.none() | st.sampled_from([0, 0, 1, 7, 500, 10**6])
-    for n in range(draw(st.integers(2, 24))):
+    for n in range(draw(st.integers(6, 20))):
         record = a_record(
             n,
-            draw(st.sampled_from([BOOK, BOOK, LATER_BOOK])),
+            draw(st.sampled_from([book, book, BOOK])),
             draw(st.integers(0, 3)),
             **draw(st.sampled_from(few)),
-            input_tokens=draw(st.sampled_from([None, 0, 7, 999, 1_000, 1_001, 1234, 999_999])),
-            output_tokens=draw(st.sampled_from([None, 0, 0, 1, 5, 77_777])),
-            cached_tokens=draw(tokens),
-            cache_write_tokens=draw(tokens),
-            cache_write_long_tokens=draw(tokens),
-            audio_input_tokens=draw(tokens),
-            reasoning_tokens=draw(tokens),
-            audio_output_tokens=draw(tokens),
+            **draw(uses()),
             searches=draw(st.sampled_from([None, None, 0, 3, 2_000])),
-            status=draw(st.sampled_from([200, 200, 200, 299, 300, 429, None])),
+            status=draw(st.sampled_from([200, 200, 200, 200, 299, 300, None])),
             source=draw(st.sampled_from([Source.REPORTED, Source.REPORTED, Source.NONE])),
             reason=draw(st.sampled_from([None] * 9 + [FREE, PER_REQUEST, LATER])),
-            started_at_ms=START_MS + draw(st.sampled_from([0, 1, HOUR_MS - 1, HOUR_MS, 3 * HOUR_MS,
-                                                           12 * HOUR_MS])),
-        )  # fmt: skip  # one count a line
+            started_at_ms=START_MS + draw(st.sampled_from([*started, 3 * HOUR_MS, 12 * HOUR_MS])),
+        )
         records.append(draw(booked_oddly(record)))
-        if draw(st.integers(0, 5)) == 0:
-            repriced = reprice(record, [], record, LATER_BOOK.price_record(record, 1))
+        if draw(st.integers(0, 3)) == 0:
+            repriced = reprice(record, [], record, DEARER.price_record(record, 1))
             if repriced.adjustment is not None and records[-1] is record:
                 records.append(repriced.adjustment)
     return records
@@ -171,7 +197,7 @@ def ledgers_of(draw: st.DrawFn) -> list[UsageRecord]:
 @st.composite
 def booked_oddly(draw: st.DrawFn, record: UsageRecord) -> UsageRecord:
     """Mostly the record; else as an earlier program, or by terms that are not kept."""
-    odd = draw(st.integers(0, 11))
+    odd = draw(st.integers(0, 23))
     if odd == 0 and record.cost_nano is not None:
         return msgspec.structs.replace(record, cost_nano=record.cost_nano + 5)
     if odd == 1:
@@ -188,7 +214,7 @@ def booked_oddly(draw: st.DrawFn, record: UsageRecord) -> UsageRecord:
 
 
 def book_all(book: BookUnderTest, records: list[UsageRecord]) -> None:
-    versions = [(each.version, each.terms()) for each in (BOOK, LATER_BOOK)]
+    versions = [(each.version, each.terms()) for each in (BOOK, LATER_BOOK, DEARER)]
     for at in range(0, len(records), 64):
         part = numbered(*records[at : at + 64], after=at)
         book.batch(Batch("w0", part, price_versions=versions))
@@ -285,3 +311,68 @@ def test_a_page_ends_where_many_requests_have_no_tariff(ledgers: BookUnderTest) 
     assert [sum(of) for of in zip(*pages, strict=True)][1:] == [1_500 - REST_MAX, REST_MAX]
     assert max(rows for _, _, rows in pages) == REST_MAX and pages[-1][0] == 1_500
     assert pages[0] == (256, 256, 0)
+
+
+def test_each_name_tells_tariffs_apart(ledgers: BookUnderTest) -> None:
+    names: dict[str, Any] = {
+        "upstream": "openai",
+        "team": "research",
+        "model_requested": "plain",
+        "model_served": "plain",
+        "service_tier": None,
+    }
+    others = [
+        {"upstream": "azure"},
+        {"team": "sales"},
+        {"team": None},
+        {"team": ""},
+        {"model_requested": "yuan"},
+        {"model_served": "yuan"},
+        {"model_served": None},
+        {"service_tier": "priority"},
+    ]
+    each = [(BOOK, names), *((BOOK, names | other) for other in others), (LATER_BOOK, names)]
+    records = [
+        a_record(n, each[n % 10][0], 0, **each[n % 10][1], input_tokens=100 + n) for n in range(40)
+    ]
+    book_all(ledgers, records)
+    reader = Counting(ledgers.reader())
+    found = summed(WhatIf(reader, SCENARIOS[1]), 40, 10)
+    assert reader.summed == 30 and sum(one.requests for one in found) == 40
+    assert found == summed(OneByOne(ledgers.reader(), SCENARIOS[1]), 40, 40)
+
+
+def test_counts_that_do_not_fit_each_other_are_cut_down_as_they_were(
+    ledgers: BookUnderTest,
+) -> None:
+    usual = {
+        "input_tokens": 100, "output_tokens": 50, "cached_tokens": 20, "cache_write_tokens": 30,
+        "cache_write_long_tokens": 10, "audio_input_tokens": 40, "reasoning_tokens": 20,
+        "audio_output_tokens": 10, "searches": 1,
+    }  # fmt: skip  # as one reads them
+    plain = dict.fromkeys(usual) | {"input_tokens": 100, "output_tokens": 50}
+    odd = [
+        usual | {"cached_tokens": 31},
+        usual | {"cache_write_tokens": 41},
+        usual | {"cache_write_long_tokens": 31},
+        usual | {"audio_input_tokens": 51},
+        usual | {"reasoning_tokens": 41},
+        usual | {"audio_output_tokens": 31},
+        plain | {"cached_tokens": 101},
+        plain | {"reasoning_tokens": 51},
+        plain | {"input_tokens": None},
+        plain | {"output_tokens": None},
+    ]
+    fitting = [usual, plain, plain | {"cached_tokens": 100, "reasoning_tokens": 50}, usual]
+    records = [
+        a_record(
+            n, BOOK, 0, upstream="azure", model_requested="yuan", model_served="yuan", **counts
+        )
+        for n, counts in enumerate([usual, *odd, *fitting])
+    ]
+    book_all(ledgers, records)
+    reader = Counting(ledgers.reader())
+    scenario = Scenario(discount="0.5")
+    found = summed(WhatIf(reader, scenario), len(records), 1)
+    assert reader.summed == len(fitting)
+    assert found == summed(OneByOne(ledgers.reader(), scenario), len(records), 40)
