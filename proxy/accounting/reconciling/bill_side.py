@@ -44,6 +44,7 @@ class BillSide:
         self._days = Calendar(zone)
         self.sums: dict[tuple[int, Width, str], BilledSums] = {}
         self.other: dict[str, BillTally] = {}
+        self._midnights, self._requests_stated = True, False
         self._fees: dict[str, dict[tuple[int, Width, str], BilledSums]] = {}
         self.left_out: dict[str, BillTally] = {}
         self.currencies: set[str] = set()
@@ -60,6 +61,7 @@ class BillSide:
         for line in lines:
             self._add(line)
         self._settle_fees()
+        self._take_for_days()
         if not self.lines:
             raise UnreadableBill("The bill has no line of a request")
 
@@ -91,6 +93,8 @@ class BillSide:
         if line.id is not None:
             self.with_id += 1
             self._spill.add_billed(line)
+        self._midnights &= line.at_ms == start
+        self._requests_stated |= line.requests is not None
         if line.width is Width.MOMENT and line.requests is None and line.item == "":
             line = msgspec.structs.replace(line, requests=1)
         width = max(line.width, Width.HOUR)
@@ -116,6 +120,18 @@ class BillSide:
                 "vendor for days (a bucket width of 1d), or for one month"
             )
         return line.at_ms, line.end_ms
+
+    def _take_for_days(self) -> None:
+        """Takes times that are all of midnight for days, as programs write dates."""
+        if self.width is not Width.MOMENT or not self._midnights or self.with_id == self.lines:
+            return
+        self.width = Width.DAY
+        self.skews_ms.add(0)
+        self.sums = {
+            (start, Width.DAY, model): sums for (start, _, model), sums in self.sums.items()
+        }
+        for sums in self.sums.values() if not self._requests_stated else ():
+            sums.requests = None  # a line is no request then
 
     def _settle_fees(self) -> None:
         """Sets aside what is of no model in a bill that names models, such as searches."""

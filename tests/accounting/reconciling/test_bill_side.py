@@ -33,6 +33,16 @@ def test_a_fee_of_no_model_is_set_aside_where_models_are_named() -> None:
     assert not unnamed.other and sum(sums.amount_nano or 0 for sums in unnamed.sums.values()) == 17
 
 
+def test_times_that_are_all_of_midnight_are_days() -> None:
+    """As pandas and spreadsheets write a date: `2026-11-01 00:00:00`."""
+    found = side(line(0, model="a", amount_nano=5), line(1, model="a", amount_nano=7))
+    assert found.level() is Level.DAY
+    assert [(key[1], sums.requests) for key, sums in found.sums.items()] == [(Width.DAY, None)] * 2
+    one = VendorLine(3, NOVEMBER_MS + 1, Width.MOMENT, model="a")
+    mixed = side(line(0, model="a"), one)
+    assert mixed.level() is Level.HOUR and mixed.sums.popitem()[1].requests == 2
+
+
 def test_a_line_of_a_part_of_a_month_covers_that_part() -> None:
     tenth = NOVEMBER_MS + 10 * DAY_MS
     assert side(line(0, Width.MONTH, end_ms=tenth)).span == (NOVEMBER_MS, tenth)
@@ -45,7 +55,8 @@ def test_a_line_of_a_part_of_a_month_covers_that_part() -> None:
     ("lines", "level"),
     [
         ([line(id="a"), line(id="b")], Level.REQUEST),
-        ([line(id="a"), line()], Level.HOUR),
+        ([line(id="a"), line(width=Width.HOUR)], Level.HOUR),
+        ([line(id="a"), line()], Level.DAY),
         ([line(), line(width=Width.HOUR)], Level.HOUR),
         ([line(), line(width=Width.DAY)], Level.DAY),
         ([line(width=Width.MONTH), line(width=Width.DAY)], Level.MONTH),
