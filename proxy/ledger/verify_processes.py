@@ -6,9 +6,12 @@ Python hashes one record at a time in a process, so that threads gain nothing th
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Final
 
@@ -28,9 +31,7 @@ class Processes:
         self._pool = ProcessPoolExecutor(
             count,
             mp_context=multiprocessing.get_context("spawn"),
-            # Ctrl-C reaches all processes of a terminal. The first one then stops the others.
-            initializer=signal.signal,
-            initargs=(signal.SIGINT, signal.SIG_IGN),
+            initializer=_begin,
         )
 
     def shares(self, part: str) -> Sequence[str | None]:
@@ -44,6 +45,21 @@ class Processes:
     def stop(self) -> None:
         """See `Workers.stop`."""
         self._pool.shutdown(cancel_futures=True)
+
+
+def _begin() -> None:
+    """Make this process end with its parent, however that ends."""
+    # Ctrl-C reaches all processes of a terminal. The first one then stops the others.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    first = multiprocessing.parent_process()
+    assert first is not None, "a parent began it"
+    # Each of these processes holds the queue of tasks open, so that none sees it end.
+    threading.Thread(target=_end_behind, args=(first,), daemon=True).start()
+
+
+def _end_behind(first: BaseProcess) -> None:
+    first.join()
+    os._exit(1)
 
 
 def _steps(
