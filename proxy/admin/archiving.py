@@ -46,6 +46,10 @@ def archive_route(services: Services) -> AdminEndpoint:
             message = f"The month cannot be archived now ({error}); the same again goes on."
             raise unavailable("ledger_unavailable", message) from error
         _LOG.info("%s archived the month %s as %s", ask.asker.name, order.month, order.file)
+        try:
+            await services.ledger.clear_archived()
+        except (LedgerError, LedgerUnavailable) as error:  # its records are in no answer any more
+            _LOG.warning("rows of %s are deleted with the next archive: %s", order.month, error)
         return archived
 
     return AdminEndpoint(
