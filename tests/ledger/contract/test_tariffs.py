@@ -228,7 +228,7 @@ def summed(job: WhatIf, through: int, step: int) -> list[WhatIfSum]:
 
 
 @settings(
-    max_examples=examples(300),
+    max_examples=examples(180),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
