@@ -138,6 +138,10 @@ _BOOKED_FOUR_HOURS: Final = (
     f"SELECT {_line('bucket_ms', _GROUPS, ', '.join(wide(SUMS)))} FROM {KEYED.names} AS g "
     f"CROSS JOIN {_FOUR_HOURS} ON group_id = g.id AND {_IN_SPAN}"
 )
+_DIFFERENT_GROUPS: Final = (
+    f"SELECT EXISTS (SELECT 1 FROM {KEYED.names} AS k WHERE (SELECT count(*) FROM {KEYLESS.names} "
+    f"AS g WHERE {same_group('k', 'g', KEYLESS)}) <> 1)"
+)
 
 
 def quarters_agree(connection: sqlite3.Connection, bounds: tuple[int, int]) -> int | None:
@@ -183,6 +187,15 @@ def strays(connection: sqlite3.Connection, family: SpanFamily, table: str) -> in
     return int(connection.execute(query).fetchone()[0])
 
 
+def _groups_differ(connection: sqlite3.Connection) -> bool:
+    """Whether a group with keys does not have one group without them.
+
+    Nothing is expected of one that is gone, and of one that is there twice the same is expected
+    twice.
+    """
+    return bool(connection.execute(_DIFFERENT_GROUPS).fetchone()[0])
+
+
 def _four_hours_step(
     connection: sqlite3.Connection, place: QuickPlace, at: SumsPlace, folded_ms: int
 ) -> VerifyStep | None:
@@ -197,7 +210,8 @@ def _four_hours_step(
 def _widening_step(connection: sqlite3.Connection, at: QuickPlace) -> VerifyStep | None:
     if at.widening == len(WIDENINGS):
         tables = [(family, table) for family in FAMILIES for table, _ in family.wide]
-        return None if any(strays(connection, *of) for of in tables) else VerifyStep()
+        is_odd = _groups_differ(connection) or any(strays(connection, *of) for of in tables)
+        return None if is_odd else VerifyStep()
     widening = WIDENINGS[at.widening]
     query = f"SELECT group_id FROM {widening.name} WHERE group_id > ? ORDER BY 1 LIMIT 1 OFFSET ?"
     found = connection.execute(query, (at.after, STEP_ROWS)).fetchone()

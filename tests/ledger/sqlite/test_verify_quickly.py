@@ -177,3 +177,32 @@ def test_spans_of_no_group_that_agree_with_one_another_are_found(
         )
     assert not is_quickly_sound(forger)
     assert findings(forger, quickly=True) == findings(forger, quickly=False) != []
+
+
+@pytest.mark.parametrize("which", ["group_id = 1", "true"])
+def test_a_group_that_is_gone_with_all_its_spans_is_found(
+    forger: sqlite3.Connection, which: str
+) -> None:
+    keyless = FAMILIES[1]
+    for table, _ in keyless.wide:
+        assert forger.execute(f"DELETE FROM {table} WHERE {which}").rowcount > 0
+    forger.execute(f"DELETE FROM {keyless.names} WHERE {which.replace('group_id', 'id')}")
+    assert findings(forger, quickly=True) == findings(forger, quickly=False) != []
+
+
+def test_a_group_that_is_there_twice_with_all_its_spans_is_found(
+    forger: sqlite3.Connection,
+) -> None:
+    keyless = FAMILIES[1]
+    forger.execute(f"DROP INDEX {keyless.names}_names")
+    names = ", ".join(keyless.groups)
+    forger.execute(
+        f"INSERT INTO {keyless.names} (id, {names}) SELECT 99, {names} FROM {keyless.names} "
+        "WHERE id = 1"
+    )
+    for table, _ in keyless.wide:
+        columns = [row[1] for row in forger.execute(f"PRAGMA table_info({table})")][1:]
+        forger.execute(
+            f"INSERT INTO {table} SELECT 99, {', '.join(columns)} FROM {table} WHERE group_id = 1"
+        )
+    assert not is_quickly_sound(forger)
