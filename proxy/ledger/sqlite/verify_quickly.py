@@ -60,7 +60,7 @@ class QuickPlace(msgspec.Struct, frozen=True):
 
     by_time: SumsPlace | None
     widening: int = 0
-    after: int = -(2**63)
+    after: int = 0
     alone: bool = False
 
 
@@ -138,9 +138,10 @@ _BOOKED_FOUR_HOURS: Final = (
     f"SELECT {_line('bucket_ms', _GROUPS, ', '.join(wide(SUMS)))} FROM {KEYED.names} AS g "
     f"CROSS JOIN {_FOUR_HOURS} ON group_id = g.id AND {_IN_SPAN}"
 )
-_DIFFERENT_GROUPS: Final = (
+_ODD_GROUPS: Final = (
     f"SELECT EXISTS (SELECT 1 FROM {KEYED.names} AS k WHERE (SELECT count(*) FROM {KEYLESS.names} "
-    f"AS g WHERE {same_group('k', 'g', KEYLESS)}) <> 1)"
+    f"AS g WHERE {same_group('k', 'g', KEYLESS)}) <> 1) "
+    + "".join(f"OR (SELECT min(id) FROM {family.names}) < 1 " for family in FAMILIES)
 )
 
 
@@ -187,13 +188,13 @@ def strays(connection: sqlite3.Connection, family: SpanFamily, table: str) -> in
     return int(connection.execute(query).fetchone()[0])
 
 
-def _groups_differ(connection: sqlite3.Connection) -> bool:
-    """Whether a group with keys does not have one group without them.
+def _has_odd_groups(connection: sqlite3.Connection) -> bool:
+    """Whether a group with keys does not have one group without them, or a number is below 1.
 
-    Nothing is expected of one that is gone, and of one that is there twice the same is expected
-    twice.
+    Nothing is expected of a group that is gone, and of one that is there twice the same is expected
+    twice. The look at a table begins with number 1.
     """
-    return bool(connection.execute(_DIFFERENT_GROUPS).fetchone()[0])
+    return bool(connection.execute(_ODD_GROUPS).fetchone()[0])
 
 
 def _four_hours_step(
@@ -210,7 +211,7 @@ def _four_hours_step(
 def _widening_step(connection: sqlite3.Connection, at: QuickPlace) -> VerifyStep | None:
     if at.widening == len(WIDENINGS):
         tables = [(family, table) for family in FAMILIES for table, _ in family.wide]
-        is_odd = _groups_differ(connection) or any(strays(connection, *of) for of in tables)
+        is_odd = _has_odd_groups(connection) or any(strays(connection, *of) for of in tables)
         return None if is_odd else VerifyStep()
     widening = WIDENINGS[at.widening]
     query = f"SELECT group_id FROM {widening.name} WHERE group_id > ? ORDER BY 1 LIMIT 1 OFFSET ?"

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from proxy.ledger.sqlite.sums import FAMILIES
+from proxy.ledger.sqlite.sums import FAMILIES, SpanFamily
 from proxy.ledger.sqlite.verify_quickly import is_quick, wide_quickly
 from proxy.ledger.sqlite.verify_sums import rollups_step, wide_step
 from tests.ledger.whole_book import forger_of, whole_book
@@ -206,3 +206,17 @@ def test_a_group_that_is_there_twice_with_all_its_spans_is_found(
             f"INSERT INTO {table} SELECT 99, {', '.join(columns)} FROM {table} WHERE group_id = 1"
         )
     assert not is_quickly_sound(forger)
+
+
+@pytest.mark.parametrize("number", [0, -1, -(2**63)])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_group_before_the_first_number_is_found(
+    forger: sqlite3.Connection, family: SpanFamily, number: int
+) -> None:
+    for table, _ in family.wide:
+        forger.execute(f"UPDATE {table} SET group_id = ? WHERE group_id = 1", (number,))
+    forger.execute(f"UPDATE {family.names} SET id = ? WHERE id = 1", (number,))
+    assert findings(forger, quickly=True) == []
+    days = family.wide[1][0]
+    forger.execute(f"UPDATE {days} SET requests = requests + 1 WHERE group_id = ?", (number,))
+    assert findings(forger, quickly=True) == findings(forger, quickly=False) != []
