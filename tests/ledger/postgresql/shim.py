@@ -22,6 +22,7 @@ class Shim:
         self._silent_up_to = 0
         self.port = 0
         self._tasks: set[asyncio.Task[object]] = set()
+        self._writers: list[asyncio.StreamWriter] = []
 
     def lose_commit(self, way: str) -> None:
         """Break the next connection that commits: before it (`request`) or behind (`answer`)."""
@@ -43,8 +44,8 @@ class Shim:
         trace: TracebackType | None,
     ) -> None:
         self._server.close()
-        for task in self._tasks:
-            task.cancel()
+        for each in self._writers:
+            each.transport.abort()  # a task that is cancelled while it ends would leave it open
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -52,6 +53,7 @@ class Shim:
         assert task is not None, "a server's callback is a task"
         self._tasks.add(task)
         to_read, to_write = await asyncio.open_connection("127.0.0.1", self._target)
+        self._writers += (writer, to_write)
         answers = asyncio.create_task(self._answer(to_read, writer))
         try:
             with contextlib.suppress(OSError):
