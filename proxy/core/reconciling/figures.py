@@ -124,12 +124,19 @@ def bare_number(text: str) -> tuple[str, int]:
     said = unicodedata.normalize("NFKC", text).translate(_MINUS).strip().casefold()
     if len(said) > _CHARS_MAX:
         raise ValueError("is too long for a number")
+    if not text.isascii() and any(map(_is_raised, text)):
+        raise ValueError("is no number with a footnote's mark behind it")
     said = said.removeprefix("=").strip("\"'` ")
     minus = int(said.startswith("(") and said.endswith(")"))
-    said = said.strip("()").strip()
+    said = (said[1:-1] if minus else said).strip()
     for sign, without in ((said.endswith("-"), said[:-1]), (said.startswith("-"), said[1:])):
         minus, said = minus + sign, (without if sign else said).strip()
     return _BETWEEN.sub("", _AROUND.sub("", said).strip()), minus
+
+
+def _is_raised(char: str) -> bool:
+    """Whether it would become a digit of the number that it stands beside: `5²` is not 52."""
+    return unicodedata.decomposition(char).startswith(("<super>", "<sub>"))
 
 
 def _parted(digits: str, comma: bool) -> tuple[str, str]:

@@ -35,7 +35,8 @@ def test_where_semicolons_separate_columns_a_comma_is_the_decimal_mark(
 
 
 @pytest.mark.parametrize(
-    "text", ["", "-", "abc", "12,34,56", "12 mio", "5 cts", "$", "1.2.3,4", "1e999999999", "9" * 100, "nan", "inf", "--5", "0x10", "1_0"]
+    "text", ["", "-", "abc", "12,34,56", "12 mio", "5 cts", "$", "1.2.3,4", "1e999999999", "9" * 100, "nan", "inf", "--5", "0x10", "1_0",
+             "(5.00", "5.00)", "(5.00 USD", "((5))", "5²", "12.50¹", "1₂"]
 )  # fmt: skip
 def test_what_is_no_number_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"is no number|separators|beyond|too long"):
