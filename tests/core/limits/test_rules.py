@@ -261,3 +261,10 @@ def test_a_key_without_a_limit_of_the_period_is_no_stranger_to_it(tmp_path: Path
     monthly = rules_of(config).of_period(Per.MONTH)
     assert monthly.limits_for("k", None, "u", None) == ()
     assert len(monthly.limits_for("stranger", None, "u", None)) == 1
+
+
+def test_a_default_limit_may_ask_for_models_where_no_key_is_named(tmp_path: Path) -> None:
+    defaults = Defaults(key=LimitDefaults(limits=(LimitSettings(limit="5 requests/day for m"),)))
+    rules = rules_of(Settings(data_dir=tmp_path, defaults=defaults))
+    assert rules.of_period(Per.DAY).tell_calls_apart()
+    assert not rules.of_period(Per.MONTH).tell_calls_apart()

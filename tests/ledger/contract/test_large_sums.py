@@ -129,3 +129,17 @@ def test_a_late_price_moves_sums_of_any_size(ledgers: BookUnderTest) -> None:
     assert found["VND"]["output_tokens"] == 20 + 192 * 2**56
     assert [line for line in found if found[line]["output_tokens"]] == ["VND"]
     assert sums_verified(ledgers)
+
+
+def test_months_that_fit_by_themselves_are_beyond_63_bits_together(ledgers: BookUnderTest) -> None:
+    months = [START_MS + n * 35 * DAY_MS for n in range(3)]
+    booked = [
+        make_record(n, kind="adjustment", started_at_ms=at_ms, currency="VND",
+                    **dict.fromkeys(SUMMED, 2 ** 56))
+        for n, at_ms in enumerate(at_ms for at_ms in months for _ in range(64))
+    ]  # fmt: skip  # one call a record
+    ledgers.book(*booked, now_ms=months[-1] + DAY_MS)
+    for by in ((), ("team",), ("key", "model")):
+        [row] = ledgers.reader().usage(by, None, None, UTC)
+        assert [row[name] for name in SUMMED] == [192 * 2**56] * len(SUMMED), by
+    assert sums_verified(ledgers)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from proxy.ledger import Batch
 from proxy.ledger.spans import BUCKET_MS
 from proxy.ledger.sqlite.adding import add
-from proxy.ledger.sqlite.carried import added, carried, with_carried
+from proxy.ledger.sqlite.carried import added, carried, of_span, with_carried
 from proxy.ledger.sqlite.schema import migrate
 from proxy.ledger.sqlite.sums import FAMILIES, GROUPS, SUMS, added_quarters, added_wide
 from proxy.ledger.sqlite.verify_sums import wide_step
@@ -116,6 +116,36 @@ def test_a_sum_that_comes_back_is_right() -> None:
         [totals] = carried(connection, "rollups", GROUPS, ALWAYS).values() or [(0,) * len(NAMES)]
         [row] = rows(connection, f"SELECT {', '.join(NAMES)} FROM rollups")
         assert [a + (b or 0) for a, b in zip(row, totals, strict=True)] == [5] * len(NAMES)
+
+
+def test_what_is_carried_goes_when_the_sum_fits_its_row_again() -> None:
+    with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        migrate(connection, "x")
+        for amount in (3 * 2**61, 3 * 2**61, -(2**63 - 1), -(2**63 - 1)):
+            filled(connection, [line(0, "a", None, [amount] * len(NAMES))])
+            add(connection, QUARTERS)
+        assert carried(connection, "rollups", GROUPS, ALWAYS) == {}
+        [row] = rows(connection, f"SELECT {', '.join(NAMES)} FROM rollups")
+        assert set(row) == {2 - 2**62}
+
+
+def test_wide_spans_are_made_of_quarter_hours_with_what_is_carried_of_them() -> None:
+    quarters = "bucket_ms < :until_ms"
+    passed = added_wide(
+        f"SELECT {COLUMNS} FROM rollups WHERE {quarters}".replace("bucket_ms,", "bucket_ms AS at,"),
+        of_span("rollups", quarters),
+    )
+    until_ms = START_MS // BUCKET_MS * BUCKET_MS + 9 * BUCKET_MS
+    with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        migrate(connection, "x")
+        connection.execute("UPDATE fold SET folded_until_ms = ?", (until_ms,))
+        for _ in range(5):
+            filled(connection, [line(0, "a", "t", [2**61] * len(NAMES))])
+            add(connection, QUARTERS)
+        assert carried(connection, "rollups", GROUPS, ALWAYS)
+        for adding in passed:
+            add(connection, adding, {"until_ms": until_ms})
+        assert wide_step(connection, None, quickly=False).findings == []
 
 
 def test_another_error_is_raised() -> None:
