@@ -79,7 +79,7 @@ ADD_ARCHIVED: Final = added_quarters(f"{_SHOWN} FROM archived_sums")
 
 def archives(connection: sqlite3.Connection) -> list[Archive]:
     """Every archived month, the oldest first; none in a ledger of an earlier schema."""
-    if not _is_there(connection):
+    if not has_archived_sums(connection):
         return []
     query = f"SELECT {', '.join(ARCHIVE_COLUMNS)} FROM archives ORDER BY seq"
     rows = connection.execute(query)
@@ -108,7 +108,7 @@ def archived_flags(
     `groups` are expressions, `span` a condition on `bucket_ms` with its values, and `only` columns
     with the one value that each is to have.
     """
-    if not _is_there(connection):
+    if not has_archived_sums(connection):
         return []
     where, bounds = span
     chosen = "".join(f" AND {column} = ?" for column, _ in only)
@@ -128,7 +128,7 @@ def archived_lines(
 
     A line may come more than once.
     """
-    if _is_there(connection):
+    if has_archived_sums(connection):
         width = len(GROUPS) + 1
         for row in connection.execute(_LINES, bounds):
             yield row[:width], row[width:]
@@ -136,7 +136,7 @@ def archived_lines(
 
 def archived_until(connection: sqlite3.Connection, from_ms: int, rows: int) -> int | None:
     """The quarter hour up to which there are so many sums of archived records; None: fewer."""
-    if not _is_there(connection):
+    if not has_archived_sums(connection):
         return None
     query = (
         "SELECT bucket_ms FROM archived_sums WHERE bucket_ms >= ? ORDER BY bucket_ms LIMIT 1 "
@@ -148,7 +148,7 @@ def archived_until(connection: sqlite3.Connection, from_ms: int, rows: int) -> i
 
 def flaws(connection: sqlite3.Connection, key: bytes | None) -> Iterator[Flaw]:
     """What is wrong with what the book keeps of archived months."""
-    if not _is_there(connection):
+    if not has_archived_sums(connection):
         return
     query = f"SELECT {', '.join(ARCHIVE_COLUMNS)} FROM archives ORDER BY seq"
     strays = connection.execute("SELECT DISTINCT archive_seq FROM archived_sums")
@@ -161,8 +161,8 @@ def flaws(connection: sqlite3.Connection, key: bytes | None) -> Iterator[Flaw]:
     )
 
 
-def _is_there(connection: sqlite3.Connection) -> bool:
-    """Not in a ledger that no process of this version has opened yet."""
+def has_archived_sums(connection: sqlite3.Connection) -> bool:
+    """Whether it has the table: not if no process of this version has opened the ledger yet."""
     query = "SELECT 1 FROM sqlite_schema WHERE name = 'archived_sums'"
     return connection.execute(query).fetchone() is not None
 

@@ -18,7 +18,7 @@ import msgspec
 from proxy.core.records.chain import FINDINGS_MAX, Flaw
 from proxy.ledger.late_prices import Columns, moved
 from proxy.ledger.spans import BUCKET_MS
-from proxy.ledger.sqlite.archive import archived_lines, archived_until
+from proxy.ledger.sqlite.archive import archived_lines, archived_until, has_archived_sums
 from proxy.ledger.sqlite.carried import Key, Totals, added, carried, with_carried
 from proxy.ledger.sqlite.carried import strays as carried_of_none
 from proxy.ledger.sqlite.sum_stretches import DAY_MS, STEP_ROWS, SumsPlace, begun, stretch
@@ -42,13 +42,15 @@ _ROLLUPS = (
     "WHERE bucket_ms >= ? AND bucket_ms < ?"
 )
 _ENDS = (("started_at_ms", "records"), ("bucket_ms", "rollups"))
+_ARCHIVED = ("bucket_ms", "archived_sums")
 
 
 def first_of_rollups(
     connection: sqlite3.Connection, since_ms: int | None = None
 ) -> SumsPlace | None:
-    """Where quarter hours begin, or their records; None: there is neither."""
-    return begun(connection, _ENDS, BUCKET_MS, since_ms)
+    """Where quarter hours begin, or what they were summed from; None: there is neither."""
+    ends = (*_ENDS, _ARCHIVED) if has_archived_sums(connection) else _ENDS
+    return begun(connection, ends, BUCKET_MS, since_ms)
 
 
 def first_of_spans(

@@ -100,6 +100,20 @@ def test_a_missing_checkpoint_of_an_earlier_month_is_found(path: Path) -> None:
     assert "archive of 2026-11: there is no checkpoint" in flaw.what
 
 
+@pytest.mark.parametrize("lost", ["bucket_ms = (SELECT min(bucket_ms) FROM kept)", "true"])
+def test_roll_ups_of_an_archived_month_that_are_gone_are_found(path: Path, lost: str) -> None:
+    """The book has neither its records nor its roll-ups any more, and what is kept tells it."""
+    pruned(path)
+    forger = forger_of(path)
+    forger.execute("CREATE TEMP TABLE kept AS SELECT * FROM archived_sums")
+    forger.execute(f"DELETE FROM archived_sums WHERE {lost}")
+    rebuild(forger)
+    forger.execute("DELETE FROM archived_sums")
+    forger.execute("INSERT INTO archived_sums SELECT * FROM kept")
+    forger.close()
+    assert {flaw.part for flaw in verified(path).findings} == {"rollups"}
+
+
 def test_a_backup_has_the_archive_too(path: Path) -> None:
     pruned(path)
     copy = path.with_name("copy.db")
