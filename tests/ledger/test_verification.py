@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import sqlite3
 import threading
@@ -12,7 +13,8 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from proxy.core.records.chain import FINDINGS_MAX
+from proxy.core.records.canonical import COLUMNS, seal
+from proxy.core.records.chain import FINDINGS_MAX, row_text
 from proxy.ledger import Batch, LedgerError, LedgerUnavailable
 from proxy.ledger.reading import BookReader
 from proxy.ledger.sqlite.booking import Booker
@@ -237,6 +239,31 @@ def test_a_first_month_that_was_taken_away_is_told(path: Path) -> None:
     forger.close()
     [finding] = verified(path).findings
     assert "does not begin behind seq 0" in finding.what
+
+
+def test_a_month_whose_chain_was_made_anew_with_the_ledgers_key_is_told(path: Path) -> None:
+    """The chain and the seals are whole again, and only the signed root knows better."""
+    forger = forger_of(path)
+    names = ", ".join(COLUMNS)
+    forger.execute("UPDATE records SET finish_reason = 'forged' WHERE seq = 30")
+    (last,) = forger.execute("SELECT hash FROM records WHERE seq = 29").fetchone()
+    for row in forger.execute(f"SELECT {names} FROM records WHERE seq >= 30").fetchall():
+        stored = dict(zip(COLUMNS, row, strict=True)) | {"prev_hash": last}
+        text = row_text(stored)
+        assert text is not None
+        prev, last = last, hashlib.sha256(last + text).digest()
+        seq = stored["seq"]
+        forger.execute(
+            "UPDATE records SET prev_hash = ?, hash = ? WHERE seq = ?", (prev, last, seq)
+        )
+        heads = forger.execute("SELECT booked_at_ms FROM heads WHERE seq = ?", (seq,)).fetchall()
+        for (at_ms,) in heads:
+            sealed = (last, seal(KEY, seq, at_ms, last), seq)
+            forger.execute("UPDATE heads SET hash = ?, seal = ? WHERE seq = ?", sealed)
+    forger.close()
+    [finding] = verified(path).findings
+    assert (finding.part, finding.seq) == ("months", 33)
+    assert "the records 25 to 33 are not those sealed" in finding.what
 
 
 def test_a_row_that_an_index_lost_is_found(path: Path) -> None:

@@ -342,6 +342,44 @@ def test_each_name_tells_tariffs_apart(ledgers: BookUnderTest) -> None:
     assert found == summed(OneByOne(ledgers.reader(), SCENARIOS[1]), 40, 40)
 
 
+def test_amounts_that_are_beyond_63_bits_together_are_summed_here(ledgers: BookUnderTest) -> None:
+    names = {"upstream": "azure", "model_requested": "plain", "model_served": "plain"}
+    usual = [a_record(n, BOOK, 0, **names) for n in range(258)]
+    huge = {0: {}, 1: {"cost_nano": 2**56}, 2: {"charge_nano": 2**56}}
+    records = [
+        msgspec.structs.replace(record, **huge[0 if n < 2 else 1 + n % 2])
+        for n, record in enumerate(usual)
+    ]
+    book_all(ledgers, records)
+    reader = Counting(ledgers.reader())
+    job = WhatIf(reader, SCENARIOS[1])
+    job.add(Stretch(after=0, through=1))
+    job.add(Stretch(after=1, through=258))
+    assert reader.summed == 1
+    assert job.sums() == summed(OneByOne(ledgers.reader(), SCENARIOS[1]), 258, 258)
+
+
+def test_only_answers_have_fees(ledgers: BookUnderTest) -> None:
+    names = {"upstream": "azure", "model_requested": "fees", "model_served": "fees"}
+    answers: list[dict[str, Any]] = [
+        {"status": 200},
+        {"status": 299},
+        {"status": 300},
+        {"status": 199},
+        {"status": None},
+        {"status": 200, "source": Source.NONE},
+    ]
+    records = [
+        a_record(n, BOOK, 0, **names, input_tokens=5, output_tokens=3, searches=1, **answer)
+        for n, answer in enumerate([answers[0], *answers])
+    ]
+    book_all(ledgers, records)
+    reader = Counting(ledgers.reader())
+    found = summed(WhatIf(reader, SCENARIOS[1]), len(records), 1)
+    assert reader.summed == 2
+    assert found == summed(OneByOne(ledgers.reader(), SCENARIOS[1]), len(records), 40)
+
+
 def test_counts_that_do_not_fit_each_other_are_cut_down_as_they_were(
     ledgers: BookUnderTest,
 ) -> None:
