@@ -1,15 +1,14 @@
-"""Verifies one chain of records in one pass: every hash from the first row on, and each seal."""
+"""Verifies the chains of records alone, in one walk over every hash and each seal."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
 
-from proxy.core.records.canonical import COLUMNS, Value
-from proxy.core.records.chain import FINDINGS_MAX, ChainPlace, ChainWalk, row_text
-from proxy.core.records.chain import Head as Head
+from proxy.core.records.chain import FINDINGS_MAX
+from proxy.ledger.verification import VerifyStep
 
 PROBLEMS_MAX: Final = FINDINGS_MAX  # a rewritten book has one for each row
 
@@ -27,50 +26,17 @@ class Verified(msgspec.Struct, frozen=True):
     problems: tuple[str, ...]
 
 
-class ChainCheck:
-    """One pass over a chain: the expected next row and the next seal.
+def walked(step: Callable[[str | None], VerifyStep]) -> Verified:
+    """What all steps found, in constant memory. `step` makes the one at a place; None: the first.
 
-    `start` it, give it each `record` in the order of the chain, and `end` it.
+    Raises as `step` does.
     """
-
-    def __init__(self, key: bytes | None) -> None:
-        self._key = key
-        self._walk = ChainWalk(ChainPlace(0), key)
-        self._heads: Iterator[Head] = iter(())
-        self._head: Head | None = None
-
-    def start(self, checkpoint: Head | None, heads: Iterable[Head]) -> None:
-        """Begin at the last checkpoint, if a prefix was pruned, with the heads behind it."""
-        if checkpoint is not None:
-            seq, row_hash = checkpoint[:2]
-            self._walk = ChainWalk(ChainPlace(0, seq, row_hash, seq), self._key)
-            self._walk.check_seal(checkpoint, "checkpoint")
-        behind = 0 if checkpoint is None else checkpoint[0]
-        self._heads = (head for head in heads if head[0] > behind)
-        self._head = next(self._heads, None)
-
-    def record(self, row: Sequence[Value]) -> None:
-        """One row: in its place, its hash right, and its seal if it ended a batch."""
-        stored = dict(zip(COLUMNS, row, strict=True))
-        text = row_text(stored)
-        seq, prev_hash, row_hash = stored["seq"], stored["prev_hash"], stored["hash"]
-        assert isinstance(seq, int), "seq is the table's integer key"
-        heads = []
-        while self._head is not None and self._head[0] <= seq:
-            heads.append(self._head)
-            self._head = next(self._heads, None)
-        link = (seq, b"" if text is None else text, prev_hash, row_hash)
-        self._walk.page([link], heads, lambda _: (str(stored["id"]), text))
-
-    def end(self) -> None:
-        """Check the end: every row is sealed, and every seal has its rows."""
-        if self._head is not None:
-            self._walk.page([], [self._head], lambda _: ("", None))
-        else:
-            self._walk.end()
-
-    def found(self) -> Verified:
-        """What was found so far."""
-        walk = self._walk
-        problems = tuple(finding.what for finding in walk.findings)
-        return Verified(walk.rows, walk.seals, walk.foreign, problems)
+    records = seals = foreign = 0
+    problems: list[str] = []
+    place, ended = None, False
+    while not ended:
+        found = step(place)
+        records, seals, foreign = records + found.rows, seals + found.seals, foreign + found.foreign
+        problems += [flaw.what for flaw in found.findings[: PROBLEMS_MAX - len(problems)]]
+        place, ended = found.next, found.next is None
+    return Verified(records, seals, foreign, tuple(problems))

@@ -13,7 +13,6 @@ from typing import Final
 
 import msgspec
 
-from proxy.core.model_names import caseless
 from proxy.core.pricing.amounts import Counts
 from proxy.core.pricing.book import PriceBook
 from proxy.core.pricing.option import answered_status
@@ -182,11 +181,6 @@ def same_amount(own: OwnSums, billed: BilledSums) -> bool:
         return _same_tokens(own, billed)
     difference = abs(billed.amount_nano - own.cost_nano)
     return not own.unpriced and difference <= slack(own, billed, 0).exact_nano
-
-
-def same_name(one: str | None, other: str | None) -> bool:
-    """Whether two names of a model are one, in any letter case."""
-    return caseless(one or "") == caseless(other or "")
 
 
 def _without(record: UsageRecord, *, cached: bool = False, searches: bool = False) -> Counts:

@@ -33,7 +33,7 @@ from proxy.ledger.postgresql.months import PostgresMonths
 from proxy.ledger.postgresql.verify_prices import prices_step
 from proxy.ledger.postgresql.verify_sums import newest_rollups, rollups_step, wide_step
 from proxy.ledger.verification import VerifyStep
-from proxy.ledger.verifying import PROBLEMS_MAX, Verified
+from proxy.ledger.verifying import Verified, walked
 
 STEP_ROWS: Final = 4096
 NEWEST_ROWS: Final = 1024  # at least so many of the newest records are looked at, at a start
@@ -101,15 +101,7 @@ class BookPlace(msgspec.Struct, frozen=True):
 
 def verify_book(connection: Connection, key: bytes | None) -> Verified:
     """Check every chain, in a transaction that is open and in constant memory."""
-    records = seals = foreign = 0
-    problems: list[str] = []
-    place, ended = None, False
-    while not ended:
-        step = records_step(connection, place, key)
-        records, seals, foreign = records + step.rows, seals + step.seals, foreign + step.foreign
-        problems += [finding.what for finding in step.findings]
-        place, ended = step.next, step.next is None
-    return Verified(records, seals, foreign, tuple(problems[:PROBLEMS_MAX]))
+    return walked(lambda place: records_step(connection, place, key))
 
 
 def verify_step(

@@ -26,7 +26,7 @@ from proxy.ledger.sqlite.sums import FAMILIES
 from proxy.ledger.sqlite.verify_prices import prices_step
 from proxy.ledger.sqlite.verify_sums import SUMS_SINCE, rollups_step, wide_step
 from proxy.ledger.verification import VerifyStep
-from proxy.ledger.verifying import PROBLEMS_MAX, Verified
+from proxy.ledger.verifying import Verified, walked
 
 STEP_ROWS: Final = 4096  # some 20 ms of reading
 NEWEST_ROWS: Final = 1024  # at least so many of the newest records are looked at, at a start
@@ -55,17 +55,12 @@ def verify_chain(path: Path, key: bytes | None) -> Verified:
 
     Raises LedgerError without a ledger, LedgerUnavailable when SQLite cannot read it.
     """
-    records = seals = foreign = 0
-    problems: list[str] = []
-    place, ended = None, False
-    while not ended:
+
+    def step(place: str | None) -> VerifyStep:
         with reading(path) as connection:
-            step = records_step(connection, place, key)
-        records, seals = records + step.rows, seals + step.seals
-        foreign += step.foreign
-        problems += [finding.what for finding in step.findings]
-        place, ended = step.next, step.next is None
-    return Verified(records, seals, foreign, tuple(problems[:PROBLEMS_MAX]))
+            return records_step(connection, place, key)
+
+    return walked(step)
 
 
 def verify_step(path: Path, part: str, place: str | None, key_file: Path | None) -> VerifyStep:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from proxy.core.reconciling.causes import Cause, cause, same_name, slack, under_other_terms
+from proxy.core.reconciling.causes import Cause, cause, slack, under_other_terms
 from proxy.core.reconciling.sums import BilledSums, OwnSums
 from tests.accounting.reconciling.books import PRICES, priced
 
@@ -69,7 +69,3 @@ def test_each_record_and_line_may_be_rounded_once() -> None:
     own, billed = sides({"requests": 10}, {"lines": 4})
     assert (slack(own, billed, 1000).exact_nano, slack(own, billed, 1000).shown_nano) == (14, 2014)
     assert slack(own, billed, 10**9).shown_nano == 14 + 4 * 5_000_000, "never more than half a cent"
-
-
-def test_names_are_one_in_any_letter_case() -> None:
-    assert same_name("GPT-4o", "gpt-4o") and not same_name("gpt-4o", None)
