@@ -17,7 +17,9 @@ from hypothesis import strategies as st
 from proxy.core.usage import UsageRecord
 from proxy.ledger import Batch, LedgerError, QuestionRefused
 from proxy.ledger.reading import Stretch
+from proxy.ledger.verification import verify
 from tests.ledger.conftest import Kind
+from tests.ledger.contract.test_months import forge
 from tests.ledger.ledgers import BookUnderTest
 from tests.ledger.old_months import (
     DAY_MS,
@@ -63,6 +65,13 @@ async def test_sums_of_the_archived_month_stay_and_the_book_verifies(book: BookU
     status = book.reader().status()
     assert (status.first_seq, status.last_seq) == (25, RECORDS)
     assert (status.records, status.adjustments) == (RECORDS - 24, 1)
+
+
+async def test_roll_ups_of_the_archived_month_that_are_gone_are_found(book: BookUnderTest) -> None:
+    """Neither a record nor a quarter hour is left where the walk would begin."""
+    await archived(book, order_of(book))
+    forge(book, f"DELETE FROM rollups WHERE bucket_ms < {START_MS // DAY_MS * DAY_MS}")
+    assert verify(book.reader(), book.key_file, parts=("rollups",)).found > 0
 
 
 async def test_the_next_month_goes_too_and_booking_goes_on(book: BookUnderTest) -> None:
