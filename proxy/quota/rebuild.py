@@ -7,6 +7,7 @@ a reload adds.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import UTC, datetime
 from typing import Protocol
 from zoneinfo import ZoneInfo
 
@@ -25,6 +26,7 @@ from proxy.quota import Book, Ended, Past, Quota
 _CALENDAR = (Per.DAY, Per.WEEK, Per.MONTH, Per.TOTAL)
 _BY = ("key", "team", "upstream", "model")
 _COUNTED = ("requests", "input_tokens", "output_tokens", "charge_nano")
+_HOUR_MS = 3_600_000
 
 
 class HasCredits(Protocol):
@@ -113,9 +115,38 @@ def _past(reader: Reader, rules: Rules, currency: str, zone: ZoneInfo, now_ms: i
                 past += _of_values(valued, rules, per, dimension, start_ms, currency)
     since_ms = now_ms - rules.lookback_ms()
     if since_ms < now_ms:
-        latest = reader.recent(since_ms, now_ms)
-        past += _entries(latest, rules, currency, lambda limit: limit.smooth)
+        past += _of_rates(reader, rules, since_ms, now_ms, currency)
     return past
+
+
+def _of_rates(
+    reader: Reader, rules: Rules, since_ms: int, now_ms: int, currency: str
+) -> Iterator[Past]:
+    """What counts in rates: by the hour as far as records are archived, and then each record.
+
+    An hour counts at its end, so that a rate never has more left than single records would leave
+    it. Roll-ups know no end users and no tags: of hours, rates for each value are told nothing.
+    """
+    last_ms = max((month.last_start_ms for month in reader.archives()), default=-1)
+    if last_ms >= since_ms:
+        until_ms = (last_ms // _HOUR_MS + 1) * _HOUR_MS
+        from_ms = since_ms // _HOUR_MS * _HOUR_MS
+        rows = reader.usage([*_BY, "hour"], from_ms, until_ms, UTC, sums=_COUNTED)
+        hours = [(_end_ms(row), row) for row in rows]
+        for end_ms, row in sorted(hours, key=lambda one: one[0]):
+            yield from _sums([row], rules, end_ms, currency, _is_plain_rate)
+        since_ms = until_ms
+    latest = reader.recent(since_ms, now_ms)
+    yield from _entries(latest, rules, currency, lambda limit: limit.smooth)
+
+
+def _end_ms(row: UsageRow) -> int:
+    """The last moment of the row's hour."""
+    return int(datetime.fromisoformat(str(row["hour"])).timestamp()) * 1000 + _HOUR_MS - 1
+
+
+def _is_plain_rate(limit: Limit) -> bool:
+    return limit.smooth and limit.dimension is None
 
 
 def count_ended(
@@ -135,18 +166,25 @@ def forget_others(quota: Quota, rules: Rules) -> None:
     quota.forget(rules.without(quota.limits()))
 
 
-def _sums(rows: Iterable[UsageRow], rules: Rules, start_ms: int, currency: str) -> Iterator[Past]:
-    """What each line used in the window that began at `start_ms`, for the limits of `rules`."""
+def _sums(
+    rows: Iterable[UsageRow],
+    rules: Rules,
+    start_ms: int,
+    currency: str,
+    wanted: Callable[[Limit], bool] = lambda limit: True,
+) -> Iterator[Past]:
+    """What each line used in the window that began at `start_ms`, for those limits of `rules`."""
     for row in rows:
         key, team, model = row["key"], row["team"], row.get("model")
         upstream = row.get("upstream", "")
         assert isinstance(key, str) and isinstance(upstream, str), "every record has both"
-        limits = rules.limits_for(
+        found = rules.limits_for(
             key,
             team if isinstance(team, str) else None,
             upstream,
             model if isinstance(model, str) else None,
         )
+        limits = tuple(filter(wanted, found))
         if limits:
             known = {name: value for name, value in row.items() if isinstance(value, int)}
             charge_nano = known.get("charge_nano") if row["currency"] == currency else None

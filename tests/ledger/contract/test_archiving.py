@@ -8,16 +8,21 @@ from collections.abc import Callable, Sequence
 from datetime import UTC
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from proxy.config.limits import rules_of
+from proxy.config.settings import KeySettings, LimitSettings, Settings
 from proxy.core.usage import UsageRecord
 from proxy.ledger import Batch, LedgerError, QuestionRefused
 from proxy.ledger.reading import Stretch
 from proxy.ledger.verification import verify
+from proxy.quota import connect
+from proxy.quota.rebuild import restore
 from tests.ledger.conftest import Kind
 from tests.ledger.contract.test_months import forge
 from tests.ledger.ledgers import BookUnderTest
@@ -307,3 +312,29 @@ async def test_sums_beyond_63_bits_of_an_archived_month_stay(
     assert told(ledgers) == before and not verified(ledgers).findings
     await rebuilt(ledgers)
     assert told(ledgers) == before and not verified(ledgers).findings
+
+
+async def used_of_rate(book: BookUnderTest, now_ms: int) -> int:
+    """Tokens that a new store counts for alice in a rate whose look back is years long."""
+    slow = LimitSettings(limit="1 tokens/hour", burst=100_000)
+    config = Settings(data_dir=book.directory, keys={"alice": KeySettings(limits=(slow,))})
+    quota = await connect("memory:", ZoneInfo("UTC"), monotonic_ms=lambda: 10**12)
+    ledger = await book.open()
+    try:
+        rules = rules_of(config)
+        assert await restore(
+            quota, rules, ledger, book.reader(), currency="USD", zone=ZoneInfo("UTC"), now_ms=now_ms
+        )
+        [state] = await quota.states(quota.limits(), now_ms)
+    finally:
+        await ledger.aclose()
+    return state.used
+
+
+async def test_a_rate_counts_what_is_archived_when_it_is_built_anew(book: BookUnderTest) -> None:
+    now_ms = START_MS + 50 * DAY_MS
+    before = await used_of_rate(book, now_ms)
+    await archived(book, order_of(book))
+    after = await used_of_rate(book, now_ms)
+    assert before > 1000, "of both months, as nothing was refilled so fast"
+    assert before <= after <= before + 1, "an hour counts at its end, and one token flows off in it"
