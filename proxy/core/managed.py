@@ -9,6 +9,8 @@ import enum
 
 import msgspec
 
+FORWARDED = "fwd-"  # names of callers who bring a vendor's own credential begin with it
+
 
 class TenantKind(enum.StrEnum):
     """What a name is the name of."""

@@ -24,12 +24,12 @@ from proxy.core.limits.language import Unit, parse, show_amount
 from proxy.core.limits.limit import Limit, Scope
 from proxy.core.limits.rules import Rules
 from proxy.core.limits.state import LimitState
+from proxy.core.managed import FORWARDED
 from proxy.core.spelling import nearest
 from proxy.ledger import Ledger
 from proxy.quota import Quota
 from proxy.quota.chosen import LimitPage, holding, page
 from proxy.quota.status import states_in_turns, taken_ppm
-from proxy.tenants.ring import FORWARDED
 
 REASON_CHARS_MAX = 200
 AMOUNT_MAX = 2**63 - 1  # what a ledger's integer holds; of money in nano-units

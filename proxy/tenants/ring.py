@@ -16,12 +16,11 @@ from proxy.config.instants import instant_ms
 from proxy.config.settings import KeySettings
 from proxy.core.errors import ProxyError, invalid_request
 from proxy.core.http.headers import RawHeaders, index
-from proxy.core.managed import KeySecret, Managed, State, TenantKind
+from proxy.core.managed import FORWARDED, KeySecret, Managed, State, TenantKind
 from proxy.core.model_names import matches
 from proxy.tenants.directory import Directory, said
 from proxy.tenants.key import PREFIX, check
 
-FORWARDED = "fwd-"  # names of callers who bring a vendor's own credential begin with it
 _HEADERS = (b"authorization", b"x-api-key", b"api-key")
 # Why a key that is known is not let through: the error's code, and what the message says of it.
 _ENDS = {
