@@ -117,6 +117,8 @@ async def test_who_may_not_write_is_told_whose_command_it_is(
     def refused(*_: object) -> int:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
-    monkeypatch.setattr(os, "open", refused)  # the tests may run as root, who may do all
-    with pytest.raises(LedgerError, match="run the command as the user of the process"):
-        lock(tmp_path / "ledger.db")
+    # The tests may run as root, who may do all. Python's own removal of directories opens them too.
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "open", refused)
+        with pytest.raises(LedgerError, match="run the command as the user of the process"):
+            lock(tmp_path / "ledger.db")
