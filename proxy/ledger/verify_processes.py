@@ -44,6 +44,10 @@ class Processes:
 
     def stop(self) -> None:
         """See `Workers.stop`."""
+        if self._pool._broken:
+            # One that was killed may have held the queue's lock: others wait for it for good.
+            for process in list((self._pool._processes or {}).values()):
+                process.kill()
         self._pool.shutdown(cancel_futures=True)
 
 
